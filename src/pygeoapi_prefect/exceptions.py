@@ -1,0 +1,200 @@
+"""
+Every error of this package, in one tree.
+
+::
+
+    PygeoapiPrefectError
+    ├─ ConfigurationError (ValueError)              at start, names the YAML key
+    ├─ ExecutionRefusedError (ProcessorExecuteError)
+    │  ├─ InvalidInputsError 400
+    │  │  └─ MissingJobParameterError
+    │  ├─ ProcessUnavailableError 503
+    │  └─ QueueFullError 503
+    ├─ JobFailedError (ProcessorExecuteError)       a synchronous job failed; its own status
+    ├─ SyncWaitEndedError (ProcessorExecuteError) 503
+    ├─ UnknownProcessError 404                      (pygeoapi's class of that name)
+    ├─ UnknownJobError (JobNotFoundError) 404
+    ├─ ResultNotReadyError 404                      (JobResultNotFoundError)
+    ├─ ResultNotAvailableError                      (JobResultNotFoundError)
+    ├─ ResultStoreError 503
+    └─ BackendUnavailableError (ProcessorExecuteError) 503
+       ├─ JobStoreUnavailableError
+       └─ PrefectUnavailableError
+
+In parentheses stand the host's classes, so that pygeoapi catches what it already knows. Everything else that
+leaves a job route is mapped by the error boundary in :mod:`pygeoapi_prefect.ogcapi`.
+
+An error speaks twice: ``str(error)`` is for the log and the operator and may name files, hosts and remedies;
+:attr:`PygeoapiPrefectError.client_message` is for the HTTP client and tells nothing of the inside.
+"""
+
+from http import HTTPStatus
+
+from pygeoapi.process import base as host
+
+OGC_EXCEPTIONS = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
+"""Base of the exception types. Source: OGC 18-062r2, requirements ``no-such-process``, ``no-such-job`` …"""
+
+
+class PygeoapiPrefectError(Exception):
+    """
+    Base of every error that this package raises on purpose.
+
+    Attributes:
+        http_status_code: The HTTP status that a front end answers with.
+        ogc_exception_code: The problem's ``type``: a URI of the standard where it has one, else ``about:blank``.
+        default_client_message: What the client reads unless the instance was given its own *user_msg*.
+    """
+
+    http_status_code = HTTPStatus.INTERNAL_SERVER_ERROR
+    ogc_exception_code = "about:blank"
+    default_client_message = "The server could not answer this request."
+    user_msg: str | None = None
+
+    def __init__(self, msg: str | None = None, *, user_msg: str | None = None) -> None:
+        """
+        Args:
+            msg: For the log: what is wrong and what to do about it.
+            user_msg: For the HTTP client, when it may know more than the class says.
+        """
+        super().__init__(msg or user_msg or self.default_client_message)
+        self.user_msg = user_msg
+
+    @property
+    def client_message(self) -> str:
+        """What an HTTP client may read."""
+        return self.user_msg or self.default_client_message
+
+    @property
+    def message(self) -> str:
+        """The name under which pygeoapi asks its own errors for :attr:`client_message`."""
+        return self.client_message
+
+
+class ConfigurationError(PygeoapiPrefectError, ValueError):
+    """The configuration is wrong; the message names the YAML key and what it takes."""
+
+
+class ExecutionRefusedError(PygeoapiPrefectError, host.ProcessorExecuteError):
+    """An execute request that makes no job."""
+
+    http_status_code = HTTPStatus.BAD_REQUEST
+    default_client_message = "The request to execute this process was refused."
+
+
+class InvalidInputsError(ExecutionRefusedError):
+    """The execute request does not fit the process description."""
+
+    ogc_exception_code = "InvalidParameterValue"
+    default_client_message = "The inputs do not fit the process description."
+
+
+class MissingJobParameterError(InvalidInputsError):
+    """An input that the process needs was not given. Flows may raise it; the job fails with 400."""
+
+    ogc_exception_code = "MissingParameterValue"
+    default_client_message = "An input that the process needs is missing."
+
+
+class ProcessUnavailableError(ExecutionRefusedError):
+    """The process is configured, but its processor could not be imported or constructed."""
+
+    http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_client_message = "This process is not available at the moment."
+
+
+class QueueFullError(ExecutionRefusedError):
+    """As many jobs wait as ``server.manager.max_waiting`` allows."""
+
+    http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_client_message = "Too many jobs are waiting. Try again later."
+
+
+class JobFailedError(PygeoapiPrefectError, host.ProcessorExecuteError):
+    """
+    A job that was executed synchronously failed, or a failed job's results were asked for.
+
+    Args:
+        reason: The job's message, already fit for the client.
+        http_status_code: From the job's stored problem.
+        ogc_exception_code: From the job's stored problem.
+    """
+
+    def __init__(self, reason: str, *, http_status_code: int, ogc_exception_code: str) -> None:
+        super().__init__(user_msg=reason)
+        self.http_status_code = HTTPStatus(http_status_code)
+        self.ogc_exception_code = ogc_exception_code
+
+
+class SyncWaitEndedError(PygeoapiPrefectError, host.ProcessorExecuteError):
+    """
+    A synchronous request cannot be waited for any longer, and the process has no asynchronous mode.
+
+    Attributes:
+        job_id: The job, which goes on; the boundary answers its ``Location``.
+    """
+
+    http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_client_message = "The job goes on, but this request cannot wait for it any longer. Follow its Location."
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+
+class UnknownProcessError(PygeoapiPrefectError, host.UnknownProcessError):
+    """No process of that id is configured."""
+
+    http_status_code = HTTPStatus.NOT_FOUND
+    ogc_exception_code = f"{OGC_EXCEPTIONS}/no-such-process"
+    default_client_message = "There is no process of that identifier."
+
+
+class UnknownJobError(PygeoapiPrefectError, host.JobNotFoundError):
+    """No job of that id is stored."""
+
+    http_status_code = HTTPStatus.NOT_FOUND
+    ogc_exception_code = f"{OGC_EXCEPTIONS}/no-such-job"
+    default_client_message = "There is no job of that identifier."
+
+
+class ResultNotReadyError(PygeoapiPrefectError, host.JobResultNotFoundError):
+    """The job has not ended yet."""
+
+    http_status_code = HTTPStatus.NOT_FOUND
+    ogc_exception_code = f"{OGC_EXCEPTIONS}/result-not-ready"
+    default_client_message = "The job has not ended yet."
+
+
+class ResultNotAvailableError(PygeoapiPrefectError, host.JobResultNotFoundError):
+    """The job ended without a result (dismissed), or its stored outputs are gone."""
+
+    http_status_code = HTTPStatus.NOT_FOUND
+    ogc_exception_code = f"{OGC_EXCEPTIONS}/result-not-available"
+    default_client_message = "The job has no result."
+
+
+class ResultStoreError(PygeoapiPrefectError):
+    """The result store cannot be read or written."""
+
+    http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_client_message = "The result store cannot be reached. Try again later."
+
+
+class BackendUnavailableError(PygeoapiPrefectError, host.ProcessorExecuteError):
+    """Something that the answer needs cannot be reached at the moment. Never means "not found"."""
+
+    http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_client_message = "The server cannot reach a part of itself. Try again later."
+
+
+class JobStoreUnavailableError(BackendUnavailableError):
+    """The job store's database cannot be reached, or refused the connection."""
+
+    default_client_message = "The job store cannot be reached. Try again later."
+
+
+class PrefectUnavailableError(BackendUnavailableError):
+    """The Prefect API cannot be reached, or answered with a server error."""
+
+    default_client_message = "Prefect cannot be reached. Try again later."
