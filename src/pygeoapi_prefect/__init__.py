@@ -1,0 +1,26 @@
+"""
+OGC API - Processes jobs for pygeoapi, run durably and seen in Prefect.
+
+Names are imported when they are first used: a pool worker does not need the manager, nor the manager a runner.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.manager import PrefectManager
+    from pygeoapi_prefect.process.progress import report_progress
+
+__all__ = ["PrefectManager", "report_progress"]
+
+_HOMES = {
+    "PrefectManager": "pygeoapi_prefect.manager",
+    "report_progress": "pygeoapi_prefect.process.progress",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

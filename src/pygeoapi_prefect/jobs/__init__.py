@@ -1,0 +1,44 @@
+"""
+The job store: the record of truth about every job.
+
+=============  =====================================================================================
+module         holds
+=============  =====================================================================================
+``records``    what goes in and comes out: frozen records
+``tables``     the tables, their constraints and indexes
+``database``   engine, transactions, the one door for driver errors, migrations at first use
+``store``      :class:`JobStore`: every query
+``wakeups``    :class:`Wakeups`: tells a process at once that jobs have changed
+``migrations`` alembic's revisions
+=============  =====================================================================================
+"""
+
+from pygeoapi_prefect.jobs.records import (
+    Claim,
+    Job,
+    JobDetails,
+    LogLine,
+    NewJob,
+    Outcome,
+    Outlook,
+    Problem,
+    Recording,
+    RunnerRecord,
+)
+from pygeoapi_prefect.jobs.store import JobStore
+from pygeoapi_prefect.jobs.wakeups import Wakeups
+
+__all__ = [
+    "Claim",
+    "Job",
+    "JobDetails",
+    "JobStore",
+    "LogLine",
+    "NewJob",
+    "Outcome",
+    "Outlook",
+    "Problem",
+    "Recording",
+    "RunnerRecord",
+    "Wakeups",
+]

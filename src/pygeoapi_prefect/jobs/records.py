@@ -1,0 +1,195 @@
+"""Records of the job store. All are frozen; every time is aware and UTC."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pygeoapi_prefect.schemas import JobStatus
+
+
+def utc_now() -> datetime:
+    """Now, aware, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """
+    A job that is not stored yet.
+
+    Attributes:
+        job_id: Unique in the job store; at most 64 characters.
+        process_id: Key of the process in the configuration.
+        request: The execute request: ``inputs``, ``outputs``, ``response``. JSON.
+        recorded: Whether the job shall be recorded in Prefect.
+    """
+
+    job_id: str
+    process_id: str
+    request: Mapping[str, Any]
+    recorded: bool = True
+    created: datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    The right to finish a job.
+
+    Attributes:
+        job_id: The job.
+        number: Fencing number, one higher at each claim of the job. An outcome of an older claim is refused.
+    """
+
+    job_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a job failed, fit for its client. Source: RFC 9457; ``type`` from OGC 18-062r2 where it has one."""
+
+    status: int
+    type: str
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"status": self.status, "type": self.type, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    How a job ended.
+
+    Attributes:
+        status: ``successful``, ``failed`` or ``dismissed``.
+        message: For the job's ``message``; the reason where it failed.
+        media_type: Of what the process returned; None where it returned nothing.
+        result: Manifest of the stored result (:mod:`pygeoapi_prefect.results`); None unless successful.
+        problem: Set exactly for failed jobs.
+    """
+
+    status: JobStatus
+    message: str
+    media_type: str | None = None
+    result: Mapping[str, Any] | None = None
+    problem: Problem | None = None
+
+    @classmethod
+    def failed(cls, message: str, *, status: int = 500, type_: str = "about:blank") -> "Outcome":
+        """A failure with *message* as its reason, answered with HTTP *status* to a synchronous request."""
+        return cls(JobStatus.FAILED, message, problem=Problem(status, type_, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    A stored job.
+
+    Attributes:
+        number: Order of arrival, rising.
+        claim_number: 0 until a runner first claims the job.
+        progress: Percent, 0 to 100; 100 exactly when successful. Never falls.
+        flow_run_id: The Prefect flow run, once it is recorded.
+    """
+
+    number: int
+    job_id: str
+    process_id: str
+    status: JobStatus
+    message: str
+    progress: int
+    created: datetime
+    updated: datetime
+    started: datetime | None
+    finished: datetime | None
+    recorded: bool
+    claim_number: int
+    runner_id: str | None
+    media_type: str | None
+    problem: Problem | None
+    flow_run_id: UUID | None
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.job_id, self.claim_number)
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """
+    A job with what may be large.
+
+    Attributes:
+        request: The execute request: ``inputs``, ``outputs``, ``response``.
+        result: Manifest of the stored result; None unless the job was successful.
+    """
+
+    job: Job
+    request: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a job's log. *level* as in :mod:`logging`; *text* holds at most 8192 characters."""
+
+    time: datetime
+    level: int
+    logger: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerRecord:
+    """
+    A runner that is, or was, alive.
+
+    Attributes:
+        host: Identifies the machine, its boot and its process namespace: only there do *pid* and *pid_started* mean anything.
+        pid_started: When the process started, in seconds since the epoch: tells a reused process id.
+    """
+
+    runner_id: str
+    host: str
+    pid: int
+    pid_started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """
+    A job that Prefect does not show completely yet.
+
+    Attributes:
+        flow_run_id: None until the flow run is created.
+        logs_sent: How many lines of the job's log Prefect has.
+        details: The job as it is, or as it was when it was deleted before Prefect had it.
+        is_deleted: Whether the job itself is gone, and its log with it.
+    """
+
+    job_id: str
+    process_id: str
+    flow_run_id: UUID | None
+    logs_sent: int
+    details: JobDetails
+    is_deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """
+    What is there for one runner to do.
+
+    Attributes:
+        claims: The claims that the runner still holds. A job that it works on and that is not here is to be stopped.
+        jobs_wait: Whether any job waits to be claimed.
+        cleanups_wait: Whether processors shall remove the resources of deleted jobs.
+    """
+
+    claims: frozenset[Claim]
+    jobs_wait: bool
+    cleanups_wait: bool

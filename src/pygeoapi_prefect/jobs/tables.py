@@ -1,0 +1,173 @@
+"""
+The job store's tables.
+
+They may share a PostgreSQL database with others (Prefect's, pygeoapi's own manager's ``jobs``), hence the prefix.
+:data:`REVISION` names the alembic revision that these definitions stand for; a test keeps both in step.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from pygeoapi_prefect.schemas import JobStatus
+
+REVISION = "0001"
+VERSION_TABLE = "ogc_alembic_version"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC on both databases; SQLite itself keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _json() -> JSON:
+    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+def _rising() -> Any:
+    # SQLite counts by itself only in a column of exactly the type INTEGER
+    return BigInteger().with_variant(Integer(), "sqlite")
+
+
+job_status = Enum(
+    JobStatus,
+    name="ogc_job_status",
+    values_callable=lambda statuses: [status.value for status in statuses],
+    create_constraint=True,
+    length=16,
+)
+
+jobs = Table(
+    "ogc_jobs",
+    metadata,
+    Column("number", _rising(), primary_key=True, autoincrement=True),
+    Column("job_id", String(64), nullable=False, unique=True),
+    Column("process_id", String(255), nullable=False),
+    Column("status", job_status, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("progress", SmallInteger, CheckConstraint("progress BETWEEN 0 AND 100", name="progress"), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("updated", UtcDateTime, nullable=False),
+    Column("started", UtcDateTime),
+    Column("finished", UtcDateTime),
+    Column("request", _json(), nullable=False),
+    Column("recorded", Boolean, nullable=False),
+    Column("claim_number", Integer, nullable=False, server_default="0"),
+    Column("runner_id", String(64)),
+    Column("media_type", String(255)),
+    Column("result", _json()),
+    Column("problem", _json()),
+    Column("flow_run_id", Uuid),
+    CheckConstraint(
+        "(finished IS NOT NULL) = (status IN ('successful', 'failed', 'dismissed'))",
+        name="finished",
+    ),
+    CheckConstraint("status <> 'running' OR (started IS NOT NULL AND runner_id IS NOT NULL)", name="running"),
+    sqlite_autoincrement=True,
+)
+
+# what the claim reads: the oldest accepted jobs
+Index(
+    "ix_ogc_jobs_accepted",
+    jobs.c.number,
+    postgresql_where=jobs.c.status == JobStatus.ACCEPTED,
+    sqlite_where=jobs.c.status == JobStatus.ACCEPTED,
+)
+# what the limits, the sweep of lost runners and the dismissals read: the few running jobs
+Index(
+    "ix_ogc_jobs_running",
+    jobs.c.runner_id,
+    jobs.c.process_id,
+    postgresql_where=jobs.c.status == JobStatus.RUNNING,
+    sqlite_where=jobs.c.status == JobStatus.RUNNING,
+)
+# the list filtered by status, newest first
+Index("ix_ogc_jobs_status_number", jobs.c.status, jobs.c.number)
+
+job_logs = Table(
+    "ogc_job_logs",
+    metadata,
+    Column("job_id", String(64), ForeignKey("ogc_jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("time", UtcDateTime, nullable=False),
+    Column("level", SmallInteger, nullable=False),
+    Column("logger", String(255), nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+runners = Table(
+    "ogc_runners",
+    metadata,
+    Column("runner_id", String(64), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("pid_started", Float, nullable=False),
+    Column("started", UtcDateTime, nullable=False),
+    Column("lease_until", Float, nullable=False, comment="seconds since the epoch by the database's clock"),
+)
+
+recordings = Table(
+    "ogc_recordings",
+    metadata,
+    Column("number", _rising(), primary_key=True, autoincrement=True),
+    # no foreign key: a job may be deleted before Prefect has its end
+    Column("job_id", String(64), nullable=False, unique=True),
+    Column("process_id", String(255), nullable=False),
+    Column("flow_run_id", Uuid),
+    Column("logs_sent", Integer, nullable=False, server_default="0"),
+    Column("final", _json()),
+    sqlite_autoincrement=True,
+)
+
+cleanups = Table(
+    "ogc_cleanups",
+    metadata,
+    Column("number", _rising(), primary_key=True, autoincrement=True),
+    Column("job_id", String(64), nullable=False),
+    Column("process_id", String(255), nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,19 @@
+"""
+What processes return: stored once where the job ran, answered as often as clients ask.
+
+=============  ==========================================================================
+module         holds
+=============  ==========================================================================
+``store``      :class:`ResultStore`: stored values in a local folder or behind an fsspec URL
+``returns``    what a plain ``(media type, value)`` means, and its manifest
+``responses``  manifest and execute request → what the client gets
+=============  ==========================================================================
+
+A *manifest* is the JSON document that the job's row keeps; only this package reads or writes one.
+"""
+
+from pygeoapi_prefect.results.responses import Response, respond
+from pygeoapi_prefect.results.returns import store_return
+from pygeoapi_prefect.results.store import ResultStore, StoredValue
+
+__all__ = ["Response", "ResultStore", "StoredValue", "respond", "store_return"]

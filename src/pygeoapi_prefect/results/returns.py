@@ -1,0 +1,72 @@
+"""
+What a processor's plain ``(media type, value)`` means.
+
+1. One declared output: a dictionary ``{id: <that output>, value}`` is unwrapped, anything else is the output's value.
+2. Several declared outputs: a dictionary whose keys are declared ids is the map of outputs.
+3. Otherwise the whole return is stored as it is.
+
+The return itself is always what is stored; the manifest notes which of the cases it is.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pygeoapi.util import json_serial
+
+from pygeoapi_prefect.exceptions import PygeoapiPrefectError
+from pygeoapi_prefect.results.store import Form, ResultStore
+
+JSON_MEDIA_TYPE = "application/json"
+
+
+class UnusableReturnError(PygeoapiPrefectError):
+    """A process returned what cannot be stored."""
+
+
+def store_return(
+    store: ResultStore, folder: str, media_type: Any, value: Any, declared_outputs: Sequence[str]
+) -> dict[str, Any]:
+    """
+    Store what a process returned.
+
+    Args:
+        store: The result store.
+        folder: Of the claim: ``<job id>/<claim number>``.
+        media_type: As returned; None is JSON.
+        value: As returned: text, bytes, or anything that JSON can hold.
+        declared_outputs: Ids of the outputs in the process description.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UnusableReturnError: The value is neither text nor bytes nor JSON.
+        ResultStoreError: The store cannot be written.
+    """
+    media_type = str(media_type or JSON_MEDIA_TYPE)
+    form, encoded = _encode(value)
+    stored = store.write(folder, "return", media_type, encoded, form)
+    return {"return": stored.to_json(), "outputs": list(declared_outputs), "meaning": _meaning(value, declared_outputs)}
+
+
+def _encode(value: Any) -> tuple[Form, Any]:
+    if isinstance(value, str):
+        return "text", value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "binary", value
+    try:
+        return "json", json.dumps(value, default=json_serial)
+    except (TypeError, ValueError) as error:
+        raise UnusableReturnError(
+            user_msg=f"The process returned a {type(value).__name__} that cannot be written as JSON: {error}"
+        ) from error
+
+
+def _meaning(value: Any, declared_outputs: Sequence[str]) -> str:
+    if len(declared_outputs) == 1:
+        is_wrapped = isinstance(value, Mapping) and set(value) == {"id", "value"} and value["id"] == declared_outputs[0]
+        return "wrapped" if is_wrapped else "output"
+    if isinstance(value, Mapping) and value and set(value) <= set(declared_outputs):
+        return "outputs"
+    return "whole"

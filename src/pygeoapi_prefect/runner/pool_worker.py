@@ -1,0 +1,310 @@
+"""
+Runs one job after the other in a child of the forkserver.
+
+The runner and the pool worker exchange JSON messages over a connection:
+
+* to the worker: ``run`` (one job, as :class:`Assignment`) and ``clean_up`` (let a processor remove its resources);
+* to the runner: ``progress``, ``log``, and ``done`` with the outcome.
+
+The worker writes the result itself, so it does not travel through the runner.
+"""
+
+import inspect
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from pygeoapi.error import GenericError
+from pygeoapi.plugin import load_plugin
+from pygeoapi.process.base import BaseProcessor, ProcessorExecuteError
+
+from pygeoapi_prefect.exceptions import PygeoapiPrefectError
+from pygeoapi_prefect.jobs.records import Outcome, Problem, utc_now
+from pygeoapi_prefect.jobs.store import MESSAGE_SUCCESSFUL
+from pygeoapi_prefect.process.progress import progress_goes_to, report_progress
+from pygeoapi_prefect.results import ResultStore, store_return
+from pygeoapi_prefect.runner.os_processes import kill_descendants
+from pygeoapi_prefect.schemas import JobStatus
+
+LOGGER = logging.getLogger(__name__)
+
+MAX_LOG_LINES = 10_000
+_OUTPUT_LOGGER = "stdout"
+_DRAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """
+    One job for a pool worker.
+
+    Attributes:
+        resource: The process's entry under ``resources`` of the configuration.
+        request: The execute request.
+        result_store: URL.
+        scratch: Folder for the job's temporary files; made and removed by the worker.
+    """
+
+    job_id: str
+    claim_number: int
+    process_id: str
+    resource: Mapping[str, Any]
+    request: Mapping[str, Any]
+    result_store: str
+    scratch: str
+
+
+class JobStopped(BaseException):  # noqa: N818 not an error: somebody stopped the job
+    """Raised in the job's main thread when the job is stopped, so that ``finally`` blocks run."""
+
+
+def run_worker(connection: Connection) -> None:
+    """Take jobs from *connection* until the runner closes it."""
+    channel = _Channel(connection)
+    output = _capture_output()
+    logging.getLogger().addHandler(_JobLog(channel))
+    logging.getLogger().setLevel(logging.INFO)
+    store: ResultStore | None = None
+    while True:
+        try:
+            order = json.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        do = order.pop("do")
+        if do == "clean_up":
+            _clean_up(order["resource"], order["job_id"])
+            channel.send({"tell": "done"})
+            continue
+        assignment = Assignment(**order)
+        if store is None or store.url != assignment.result_store:
+            store = ResultStore(assignment.result_store)
+        channel.begin()
+        outcome = _run(assignment, store, channel)
+        output.drain()
+        channel.end(outcome)
+
+
+def load_processor(resource: Mapping[str, Any]) -> BaseProcessor:
+    """Make a processor as pygeoapi's ``BaseManager.get_processor`` does."""
+    processor = load_plugin("process", resource["processor"])
+    processor.allow_internal_requests = resource.get("allow_internal_requests", False)
+    return processor
+
+
+def _run(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome:
+    with _job_environment(assignment), progress_goes_to(channel.progress):
+        try:
+            return _execute(assignment, store)
+        except JobStopped:
+            os._exit(0)
+        except (ProcessorExecuteError, PygeoapiPrefectError) as error:
+            LOGGER.error("%s", traceback.format_exc().rstrip())  # noqa: TRY400
+            return _refused(error)
+        except BaseException as error:  # noqa: BLE001 sys.exit() in a process fails its job, not the worker
+            LOGGER.error("%s", traceback.format_exc().rstrip())  # noqa: TRY400
+            text = str(error)
+            return Outcome.failed(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _execute(assignment: Assignment, store: ResultStore) -> Outcome:
+    processor = load_processor(assignment.resource)
+    processor.set_job_id(assignment.job_id)
+    if not hasattr(processor, "report_progress"):
+        processor.report_progress = report_progress
+    arguments = {"outputs": assignment.request.get("outputs")} if processor.supports_outputs else {}
+    returned = processor.execute(dict(assignment.request.get("inputs") or {}), **arguments)
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        return Outcome.failed(f"The process returned a {type(returned).__name__} instead of (media type, value)")
+    media_type, value = returned
+    manifest = store_return(
+        store,
+        f"{assignment.job_id}/{assignment.claim_number}",
+        media_type,
+        value,
+        list(processor.metadata.get("outputs") or {}),
+    )
+    return Outcome(
+        JobStatus.SUCCESSFUL, MESSAGE_SUCCESSFUL, media_type=manifest["return"]["media_type"], result=manifest
+    )
+
+
+def _refused(error: GenericError | PygeoapiPrefectError) -> Outcome:
+    """A process that raises pygeoapi's error refuses what it was given: 400, unless it names a status of its own."""
+    reason = error.user_msg or str(error)
+    if not reason or reason == "None":
+        reason = error.message
+    status, type_ = int(error.http_status_code), str(error.ogc_exception_code)
+    if isinstance(error, ProcessorExecuteError) and status == GenericError.http_status_code:
+        status = int(HTTPStatus.BAD_REQUEST)
+    if type_ == GenericError.ogc_exception_code:
+        type_ = "InvalidParameterValue" if status == HTTPStatus.BAD_REQUEST else "about:blank"
+    return Outcome(JobStatus.FAILED, reason, problem=Problem(status, type_, reason))
+
+
+def _clean_up(resource: Mapping[str, Any], job_id: str) -> None:
+    """Call the processor's ``remove_resources(job_id)`` where it has one (pygeoapi#2382)."""
+    try:
+        processor = load_processor(resource)
+        remove = getattr(processor, "remove_resources", None)
+        if callable(remove):
+            remove(job_id)
+    except Exception as error:  # noqa: BLE001 user code; the job is gone already
+        LOGGER.warning("resources of a job could not be removed", extra={"job_id": job_id, "reason": str(error)})
+
+
+@contextmanager
+def _job_environment(assignment: Assignment) -> Iterator[None]:
+    """
+    Each job has a folder for temporary files, and finds environment and working directory as the last one did.
+
+    The working directory stays the server's: processors that name their data relative to it must go on to work.
+    """
+    environment, folder = dict(os.environ), Path.cwd()
+    scratch = Path(assignment.scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    signal.signal(signal.SIGTERM, _stop_job)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _end_children()
+        if os.environ != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        tempfile.tempdir = None
+        with suppress(OSError):
+            os.chdir(folder)
+        try:
+            scratch.rmdir()
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _stop_job(*_: Any) -> None:
+    raise JobStopped
+
+
+def _end_children() -> None:
+    """A job that has ended leaves no process behind. Without children this costs one system call."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+    kill_descendants(os.getpid())
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+class _Channel:
+    """The worker's side of the connection; used from every thread of the job."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._lines_left = 0
+        self._percent = 0
+
+    def begin(self) -> None:
+        self._lines_left = MAX_LOG_LINES
+        self._percent = 0
+
+    def end(self, outcome: Outcome) -> None:
+        self._lines_left = 0
+        self.send({"tell": "done", "outcome": asdict(outcome)})
+
+    def progress(self, percent: int, message: str | None) -> None:
+        self._percent = max(self._percent, percent)
+        self.send({"tell": "progress", "percent": self._percent, "message": message})
+
+    def log(self, level: int, logger: str, text: str) -> None:
+        with self._lock:
+            if self._lines_left <= 0:
+                return
+            self._lines_left -= 1
+            if self._lines_left == 0:
+                level, logger, text = logging.WARNING, __name__, f"The log ends here: it has {MAX_LOG_LINES} lines"
+            self.send(
+                {"tell": "log", "time": utc_now().isoformat(), "level": level, "logger": logger, "text": text}
+            )
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        with self._lock:
+            try:
+                self._connection.send_bytes(json.dumps(message).encode())
+            except OSError:
+                # the runner is gone, and nobody is left to do this for
+                os._exit(1)
+
+
+class _JobLog(logging.Handler):
+    """The job's log records, for its user."""
+
+    def __init__(self, channel: _Channel) -> None:
+        super().__init__(logging.INFO)
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 a log record with the wrong arguments must not fail the job
+            text = str(record.msg)
+        self._channel.log(record.levelno, record.name, text)
+
+
+class _CapturedOutput:
+    """What the job and its tools print becomes lines of its log."""
+
+    def __init__(self, read_fd: int) -> None:
+        self._read_fd = read_fd
+        self._mark = f"\x00{os.getpid()}-{id(self)}\x00"
+        self._drained = threading.Event()
+        self._log = logging.getLogger(_OUTPUT_LOGGER)
+        threading.Thread(target=self._read, name="captured-output", daemon=True).start()
+
+    def drain(self) -> None:
+        """Wait until all that was printed is in the log."""
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        self._drained.clear()
+        os.write(1, f"{self._mark}\n".encode())
+        self._drained.wait(_DRAIN_SECONDS)
+
+    def _read(self) -> None:
+        with os.fdopen(self._read_fd, errors="replace") as lines:
+            for line in lines:
+                text, mark, _ = line.rstrip("\n").partition(self._mark)
+                if text.strip():
+                    self._log.info("%s", text)
+                if mark:
+                    self._drained.set()
+
+
+def _capture_output() -> _CapturedOutput:
+    read_fd, write_fd = os.pipe()
+    for fd in (1, 2):
+        os.dup2(write_fd, fd)
+    os.close(write_fd)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False, errors="replace")
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="replace")
+    return _CapturedOutput(read_fd)
+
+
+if __name__ == "__main__":
+    run_worker(Connection(int(sys.argv[1])))

@@ -1,0 +1,229 @@
+"""
+``server.manager`` and ``processor.prefect`` of the pygeoapi configuration, parsed once and then frozen.
+
+Whatever is wrong is refused at start with a :class:`~pygeoapi_prefect.exceptions.ConfigurationError` that names the
+YAML key. Times are seconds, sizes bytes, unless the name says otherwise.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from pygeoapi_prefect.exceptions import ConfigurationError
+
+MANAGER_KEY = "server.manager"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], yaml_key: str) -> Self:
+        """
+        Args:
+            values: The section as YAML gave it.
+            yaml_key: Where the section stands, for messages.
+
+        Raises:
+            ConfigurationError: Names each offending key, what it takes, and the likely spelling of an unknown one.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigurationError(
+                "; ".join(cls._complaint(details, yaml_key) for details in error.errors(include_url=False))
+            ) from error
+
+    @classmethod
+    def _complaint(cls, details: Any, yaml_key: str) -> str:
+        key = ".".join([yaml_key, *map(str, details["loc"])])
+        if details["type"] != "extra_forbidden":
+            return f"{key}: {details['msg']}"
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        similar = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"known keys: {', '.join(sorted(known))}"
+        return f"{key} is not known; {hint}"
+
+
+class ProcessSettings(_Section):
+    """
+    One process: the keys under ``resources.<id>.processor.prefect``.
+
+    Attributes:
+        record: Whether each job of the process is recorded as a Prefect flow run.
+        max_running: Jobs of this process that run at once, over all runners; None for no limit of its own.
+        isolation: ``fork``: a warm pool worker. ``spawn``: a pool worker with an interpreter of its own, for code that
+            does not survive a fork.
+        time_limit: Seconds that a job may run before it is stopped and failed; None for no limit.
+        rerun_lost: Whether a job whose runner was lost is run again from the start instead of failed.
+    """
+
+    record: bool = True
+    max_running: int | None = Field(default=None, ge=1)
+    isolation: Literal["fork", "spawn"] = "fork"
+    time_limit: float | None = Field(default=None, gt=0)
+    rerun_lost: bool = False
+
+
+class ManagerSettings(_Section):
+    """
+    The keys under ``server.manager``; ``docs/reference/configuration.md`` describes each for users.
+
+    Attributes:
+        connection: The job store: a SQLAlchemy URL of SQLite or PostgreSQL.
+        output_dir: The result store: a local folder or an fsspec URL.
+        data_dir: Local folder of this installation: locks, the runner's log, scratch folders, the local Prefect server.
+        runner: Who starts the runner.
+        max_running: Jobs that one runner runs at once.
+        max_waiting: Jobs that may wait; one more is refused with 503.
+        sync_timeout: Seconds that a synchronous request is waited for.
+        max_sync_waits: Synchronous requests that one web process waits for at once; None: half its threads.
+        lease: Seconds after its last renewal at which a runner counts as lost.
+        shutdown_grace: Seconds that an embedded runner outlives the last web process.
+        dismiss_grace: Seconds between the polite and the final end of a dismissed job's processes.
+        database_timeout: Seconds that the first use waits for a database that is not up yet.
+        jobs_per_worker: Jobs after which a pool worker is replaced.
+        record_backlog: Jobs that may wait to be recorded while Prefect cannot be reached; older ones are given up.
+        ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
+        processes: Settings of each process by its id.
+    """
+
+    connection: str
+    output_dir: str
+    data_dir: Path
+    runner: Literal["embedded", "external"] = "embedded"
+    max_running: int = Field(default_factory=lambda: max(2, os.cpu_count() or 2), ge=1)
+    max_waiting: int = Field(default=1000, ge=1)
+    sync_timeout: float = Field(default=20, ge=0)
+    max_sync_waits: int | None = Field(default=None, ge=1)
+    lease: float = Field(default=15, ge=1)
+    shutdown_grace: float = Field(default=10, ge=0)
+    dismiss_grace: float = Field(default=1, ge=0)
+    database_timeout: float = Field(default=10, ge=0)
+    jobs_per_worker: int = Field(default=500, ge=1)
+    record_backlog: int = Field(default=10_000, ge=0)
+    ogc_compliance: bool = True
+    processes: Mapping[str, ProcessSettings] = Field(default_factory=dict, exclude=True)
+
+    @field_validator("processes", mode="after")
+    @classmethod
+    def _freeze(cls, processes: Mapping[str, ProcessSettings]) -> Mapping[str, ProcessSettings]:
+        return MappingProxyType(dict(processes))
+
+    @classmethod
+    def from_manager_def(cls, manager_def: Mapping[str, Any]) -> Self:
+        """
+        Read what pygeoapi's ``get_manager`` passes: the ``server.manager`` mapping with ``name`` and ``processes``.
+
+        Raises:
+            ConfigurationError: Names the YAML key.
+        """
+        values = {key: value for key, value in manager_def.items() if key not in ("name", "processes")}
+        url = _job_store_url(values.get("connection"))
+        values["connection"] = url.render_as_string(hide_password=False)
+        values["output_dir"] = _result_store_url(values.get("output_dir"))
+        values["data_dir"] = _data_dir(values.get("data_dir"), url, values["output_dir"])
+        values["processes"] = {
+            process_id: _process_settings(process_id, resource)
+            for process_id, resource in (manager_def.get("processes") or {}).items()
+        }
+        return cls.parse(values, MANAGER_KEY)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the job store is SQLite; else it is PostgreSQL."""
+        return self.connection.startswith("sqlite")
+
+    def process(self, process_id: str) -> ProcessSettings:
+        """The settings of a process; the defaults for one that is no longer configured."""
+        return self.processes.get(process_id) or ProcessSettings()
+
+
+def _process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSettings:
+    yaml_key = f"resources.{process_id}.processor"
+    processor = resource.get("processor")
+    if not isinstance(processor, Mapping) or not processor.get("name"):
+        raise ConfigurationError(f"{yaml_key}.name is missing: the dotted path of a pygeoapi processor class")
+    section = processor.get("prefect") or {}
+    if not isinstance(section, Mapping):
+        raise ConfigurationError(f"{yaml_key}.prefect must be a mapping")
+    return ProcessSettings.parse(section, f"{yaml_key}.prefect")
+
+
+def _job_store_url(connection: Any) -> URL:
+    key = f"{MANAGER_KEY}.connection"
+    if isinstance(connection, Mapping):
+        return _postgresql_url(connection, key)
+    if not isinstance(connection, str) or not connection.strip():
+        raise ConfigurationError(
+            f"{key} is missing: a file for SQLite, a postgresql:// URL, or a mapping of host, port, database, user, password"
+        )
+    if "://" not in connection:
+        return URL.create("sqlite", database=str(Path(connection).absolute()))
+    try:
+        url = make_url(connection)
+    except ArgumentError as error:
+        raise ConfigurationError(f"{key} is not a database URL (its text is left out here: it may hold a password)") from error
+    backend = url.drivername.partition("+")[0]
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:" or "mode=memory" in connection:
+            raise ConfigurationError(f"{key}: the web process and the runner share the database, so it must be a file")
+        return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
+    if backend in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg2")
+    raise ConfigurationError(f"{key}: {backend!r} is not supported; the job store is SQLite or PostgreSQL")
+
+
+def _postgresql_url(connection: Mapping[str, Any], key: str) -> URL:
+    known = {"host", "port", "database", "dbname", "user", "password", "search_path"}
+    for name in connection:
+        if name not in known:
+            raise ConfigurationError(f"{key}.{name} is not known; known keys: {', '.join(sorted(known))}")
+    database = connection.get("database") or connection.get("dbname")
+    for name, value in {"host": connection.get("host"), "database": database, "user": connection.get("user")}.items():
+        if not value:
+            raise ConfigurationError(f"{key}.{name} is missing")
+    try:
+        port = int(connection.get("port") or 5432)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{key}.port must be a number") from error
+    search_path = connection.get("search_path") or ()
+    query = {"options": f"-csearch_path={','.join(map(str, search_path))}"} if search_path else {}
+    password = connection.get("password")
+    return URL.create(
+        "postgresql+psycopg2",
+        username=str(connection["user"]),
+        password=None if password is None else str(password),
+        host=str(connection["host"]),
+        port=port,
+        database=str(database),
+        query=query,
+    )
+
+
+def _result_store_url(output_dir: Any) -> str:
+    if not output_dir:
+        raise ConfigurationError(f"{MANAGER_KEY}.output_dir is missing: a folder or an fsspec URL for stored outputs")
+    text = str(output_dir)
+    return text if "://" in text else str(Path(text).absolute())
+
+
+def _data_dir(data_dir: Any, url: URL, output_dir: str) -> Path:
+    if data_dir:
+        return Path(str(data_dir)).absolute()
+    if url.drivername == "sqlite":
+        assert url.database is not None
+        return Path(url.database).parent / "pygeoapi-prefect"
+    if "://" not in output_dir:
+        return Path(output_dir) / ".pygeoapi-prefect"
+    raise ConfigurationError(
+        f"{MANAGER_KEY}.data_dir is missing: a local folder for locks, logs and scratch files "
+        "(it has a default only where connection or output_dir is local)"
+    )
