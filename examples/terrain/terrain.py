@@ -308,6 +308,7 @@ def read_elevation(path, bbox):
 
     The extra cells let a part of the grid have the same slopes as the whole. Of two boxes that share a side, no
     cell is in both: a box holds the centres on its west and north sides, not those on its east and south sides.
+    On a projected grid the box is the rectangle of grid axes around *bbox*, which is a little larger.
 
     Args:
         path: A raster.
