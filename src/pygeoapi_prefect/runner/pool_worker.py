@@ -75,7 +75,8 @@ def run_worker(connection: Connection) -> None:
     """Take jobs from *connection* until the runner closes it."""
     channel = _Channel(connection)
     output = _capture_output()
-    logging.getLogger().addHandler(_JobLog(channel))
+    # the runner's own handlers write to what is captured now
+    logging.getLogger().handlers[:] = [_JobLog(channel)]
     logging.getLogger().setLevel(logging.INFO)
     store: ResultStore | None = None
     while True:
@@ -93,6 +94,8 @@ def run_worker(connection: Connection) -> None:
             store = ResultStore(assignment.result_store)
         channel.begin()
         outcome = _run(assignment, store, channel)
+        if outcome is None:
+            return
         output.drain()
         channel.end(outcome)
 
@@ -104,12 +107,13 @@ def load_processor(resource: Mapping[str, Any]) -> BaseProcessor:
     return processor
 
 
-def _run(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome:
+def _run(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome | None:
+    """The outcome; None when the job was stopped, and the worker with it."""
     with _job_environment(assignment), progress_goes_to(channel.progress):
         try:
             return _execute(assignment, store)
         except JobStopped:
-            os._exit(0)
+            return None
         except (ProcessorExecuteError, PygeoapiPrefectError) as error:
             LOGGER.error("%s", traceback.format_exc().rstrip())  # noqa: TRY400
             return _refused(error)
