@@ -120,7 +120,7 @@ class PrefectConnection:
     Attributes:
         api_url: Without a slash at its end, such as ``http://127.0.0.1:4200/api``.
         headers: Sent with every request; may hold secrets and so are not part of the repr.
-        ui_url: Base of the links that people follow; None when Prefect knows of no UI.
+        ui_url: Base of the links that people follow, without a slash at its end; None when Prefect knows of no UI.
         verify: Whether to check the server's certificate.
         ca_file: PEM file of the authorities to check it against; None for the usual ones (certifi's).
         timeout_seconds: How long one request may take to connect, to be sent, and between two bytes of its answer.
@@ -135,7 +135,7 @@ class PrefectConnection:
 
     def flow_run_url(self, flow_run_id: UUID) -> str | None:
         """The page of a flow run in Prefect's UI, for people."""
-        return f"{self.ui_url.rstrip('/')}/runs/flow-run/{flow_run_id}" if self.ui_url else None
+        return f"{self.ui_url}/runs/flow-run/{flow_run_id}" if self.ui_url else None
 
 
 def configured_connection() -> PrefectConnection | None:
@@ -181,7 +181,7 @@ def configured_connection() -> PrefectConnection | None:
     return PrefectConnection(
         api_url=found["url"].rstrip("/"),
         headers=_headers(found["custom_headers"], key=found["key"], auth_string=found["auth_string"]),
-        ui_url=found["ui_url"],
+        ui_url=(found["ui_url"] or "").rstrip("/") or None,
         verify=not found["skip_verify"],
         ca_file=found["ca_file"],
         timeout_seconds=found["timeout"],
@@ -478,7 +478,7 @@ class PrefectApi:
         """
         if body is not None:
             try:
-                content = json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+                content = _encoded(body)
             except (TypeError, ValueError) as error:
                 raise PrefectRefusedError(f"A request to {path} is not JSON: {error}", status_code=400) from error
         headers = {"content-type": "application/json"} if content is not None else {}
@@ -564,17 +564,32 @@ def _encoded_line(flow_run_id: UUID, line: LogLine) -> bytes:
     message = line.message
     if len(message) > LOG_MESSAGE_CHARACTERS:
         message = message[: LOG_MESSAGE_CHARACTERS - len(CUT_MARK)] + CUT_MARK
-    return json.dumps(
+    return _encoded(
         {
             "name": line.logger_name,
             "level": int(line.level),
             "message": message,
             "timestamp": line.timestamp.astimezone(UTC).isoformat(),
             "flow_run_id": str(flow_run_id),
-        },
-        ensure_ascii=True,  # lone surrogates, as broken file names bring them, would not encode otherwise
-        separators=(",", ":"),
-    ).encode()
+        }
+    )
+
+
+def _encoded(value: Any) -> bytes:
+    """As JSON that every server can store: others than this answer 500, which reads like an outage."""
+    text = json.dumps(_storable(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")  # lone surrogates, as undecodable file names bring them
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL takes no NUL character in any text."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, Mapping):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    return value
 
 
 def _batches(lines: Iterable[bytes]) -> Iterator[Sequence[bytes]]:

@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 from typing import IO, Self
-from urllib.parse import quote
 
 from pygeoapi_prefect.exceptions import PrefectUnavailableError
 from pygeoapi_prefect.prefect_api import PrefectApi, PrefectConnection
@@ -27,6 +26,15 @@ LOG_LIMIT_BYTES = 5 * 1024 * 1024
 
 LAUNCHER = Path(__file__).with_name("prefect_server_main.py")
 """Run by its path: as a module it would import the packages above it, and with them pygeoapi (50 MiB)."""
+
+DATABASE_URL = "sqlite+aiosqlite:///file:prefect.db?uri=true&shared-connection=:memory:"
+"""
+The file ``prefect.db`` in the server's working directory, opened with one connection for all requests.
+
+Prefect gives each request a connection of its own, and they starve each other for seconds as soon as two clients
+write (PrefectHQ/prefect#23051). It shares one only where the URL contains ``:memory:``. So this one does, in a query
+parameter that SQLite does not know and therefore ignores (https://sqlite.org/uri.html); the file is an ordinary one.
+"""
 
 STOP_SECONDS = 5.0
 """For an orderly end, before the server is killed. Measured: 0.2-0.5 s."""
@@ -91,18 +99,6 @@ class LocalPrefectServer:
             raise PrefectUnavailableError("The local Prefect server has not been started.")
         ui_url = f"http://{HOST}:{self._port}"
         return PrefectConnection(api_url=f"{ui_url}/api", ui_url=ui_url, timeout_seconds=30.0)
-
-    @property
-    def database_url(self) -> str:
-        """
-        The server's SQLite database, in SQLAlchemy's words, opened with one connection for all requests.
-
-        Prefect gives each request a connection of its own, and they starve each other for seconds as soon as two
-        clients write (PrefectHQ/prefect#23051). It shares one only where the URL contains ``:memory:``. So the URL
-        does, as a query parameter of the file's URI that SQLite does not know and therefore ignores
-        (https://sqlite.org/uri.html); the file is an ordinary one.
-        """
-        return f"sqlite+aiosqlite:///file:{quote(str(self.folder / 'prefect.db'))}?uri=true&shared-connection=:memory:"
 
     @property
     def pid(self) -> int | None:
@@ -188,7 +184,7 @@ class LocalPrefectServer:
             | {
                 "PREFECT_HOME": str(self.folder),
                 "PREFECT_PROFILES_PATH": str(self.folder / "profiles.toml"),
-                "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database_url,
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": DATABASE_URL,
                 # Where the UI, in somebody's browser, finds the API: the host that the page came from.
                 "PREFECT_UI_API_URL": "/api",
                 # Prefect copies the UI's files before it serves them, by default into site-packages.

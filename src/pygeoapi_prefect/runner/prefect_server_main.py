@@ -6,10 +6,8 @@ come through the environment that :class:`~pygeoapi_prefect.runner.prefect_serve
 """
 
 import ctypes
-import gc
 import os
 import signal
-import socket
 import sys
 from types import FrameType
 
@@ -49,15 +47,6 @@ def die_with_parent(parent_pid: int) -> None:
         sys.exit(1)
 
 
-def release_free_memory() -> None:
-    """Give back to the kernel what imports and migrations allocated and freed."""
-    gc.collect()
-    gc.freeze()  # what is there now stays: later collections need not visit it
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
-    if trim is not None:
-        trim(0)
-
-
 def main() -> None:
     """Serve until SIGTERM, SIGINT or the end of the parent."""
     port, parent_pid = int(sys.argv[1]), int(sys.argv[2])
@@ -66,11 +55,6 @@ def main() -> None:
 
     import uvicorn
     from prefect.server.api.server import create_app
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            release_free_memory()
 
     config = uvicorn.Config(
         create_app(final=True),  # drops what only further apps in this process would need
@@ -82,7 +66,7 @@ def main() -> None:
         lifespan="on",
         timeout_graceful_shutdown=1,
     )
-    Server(config).run()
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":
