@@ -129,9 +129,7 @@ def test_create_flow_run_of_a_deleted_flow(api: PrefectApi, raw: httpx.Client) -
 def test_set_flow_run_state(api: PrefectApi, raw: httpx.Client) -> None:
     """A state arrives with its name and message; the type's own name is the default."""
     flow_run_id = make_run(api)
-    assert api.set_flow_run_state(
-        flow_run_id, state_type="CANCELLED", state_name="Dismissed", state_message="By the client"
-    )
+    assert api.set_flow_run_state(flow_run_id, state_type="CANCELLED", state_name="Dismissed", message="By the client")
     state = raw.get(f"/flow_runs/{flow_run_id}").json()["state"]
     assert (state["type"], state["name"], state["message"]) == ("CANCELLED", "Dismissed", "By the client")
     api.set_flow_run_state(flow_run_id, state_type="FAILED")
@@ -381,11 +379,21 @@ def test_broken_settings(prefect_home: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "s3cret" not in str(caught.value)
 
 
-def test_url_must_be_http(prefect_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that no HTTP client understands is refused at start."""
-    monkeypatch.setenv("PREFECT_API_URL", "prefect.example.org/api")
-    with pytest.raises(ConfigurationError, match="PREFECT_API_URL"):
+@pytest.mark.parametrize(
+    "url", ["prefect.example.org/api", "https:///api", "https://admin:hunter2@prefect.example.org/api"]
+)
+def test_url_must_be_plain_http(prefect_home: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """An address that no HTTP client understands, or that must not be logged, is refused at start."""
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with pytest.raises(ConfigurationError, match="PREFECT_API_URL") as caught:
         configured_connection()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_modules_of_the_working_directory_are_not_run(prefect_home: Path, tmp_path: Path) -> None:
+    """A file called prefect.py where pygeoapi runs does no harm."""
+    (tmp_path / "prefect.py").write_text("raise RuntimeError")
+    assert configured_connection() is None
 
 
 def test_prefect_is_not_imported() -> None:
@@ -400,9 +408,16 @@ def test_prefect_is_not_imported() -> None:
 # The local server
 
 
+def test_plain_install_answers_its_own_client(raw: httpx.Client) -> None:
+    """The installed fastapi fits the installed Prefect: newer ones do not start, or refuse `limit: null`."""
+    answer = raw.post("/flow_runs/filter", json={"limit": None})
+    assert answer.status_code == 200, answer.text
+
+
 def test_listens_on_loopback_only(prefect_server: LocalPrefectServer) -> None:
-    """Nobody outside this machine reaches the server."""
+    """Nobody outside this machine reaches the server, which is one process."""
     assert prefect_server.pid is not None
+    assert not psutil.Process(prefect_server.pid).children()
     listening = [c for c in psutil.Process(prefect_server.pid).net_connections() if c.status == psutil.CONN_LISTEN]
     assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
 

@@ -155,7 +155,7 @@ def configured_connection() -> PrefectConnection | None:
     """
     try:
         child = subprocess.run(  # noqa: S603  # constant code, no shell
-            [sys.executable, "-c", _READ_SETTINGS],
+            [sys.executable, "-P", "-c", _READ_SETTINGS],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -176,8 +176,11 @@ def configured_connection() -> PrefectConnection | None:
         ) from error
     if not found["url"]:
         return None
-    if urlsplit(found["url"]).scheme not in {"http", "https"}:
+    url = urlsplit(found["url"])
+    if url.scheme not in {"http", "https"} or not url.hostname:
         raise ConfigurationError("PREFECT_API_URL must begin with http:// or https://, and usually ends with /api.")
+    if url.username or url.password:  # the address is logged
+        raise ConfigurationError("PREFECT_API_URL must not hold credentials. Put them in PREFECT_API_AUTH_STRING.")
     return PrefectConnection(
         api_url=found["url"].rstrip("/"),
         headers=_headers(found["custom_headers"], key=found["key"], auth_string=found["auth_string"]),
@@ -357,7 +360,7 @@ class PrefectApi:
         *,
         state_type: FlowRunStateType,
         state_name: str | None = None,
-        state_message: str | None = None,
+        message: str | None = None,
         force: bool = True,
     ) -> bool:
         """
@@ -367,7 +370,7 @@ class PrefectApi:
             flow_run_id: Of the run.
             state_type: The new state's type.
             state_name: Shown in the UI; None for the type's own name.
-            state_message: Shown with the state.
+            message: Shown with the state.
             force: Whether Prefect's rules of orchestration are passed over. True for runs that only we write; False
                 to ask for Cancelling, which a run that has already ended refuses.
 
@@ -377,7 +380,7 @@ class PrefectApi:
         Raises:
             FlowRunNotFoundError: The flow run was deleted.
         """
-        state = {"type": state_type, "name": state_name, "message": state_message}
+        state = {"type": state_type, "name": state_name, "message": message}
         answer = self._call(
             "POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": force}, of_run=True
         )
@@ -418,7 +421,7 @@ class PrefectApi:
             self._call("POST", "/logs/", content=b"[" + b",".join(batch) + b"]")
 
     def create_progress_artifact(
-        self, flow_run_id: UUID, *, key: str, progress: float, description: str | None = None
+        self, flow_run_id: UUID, key: str, progress: float, description: str | None = None
     ) -> UUID:
         """
         Create the artifact that shows a flow run's progress as a bar.
@@ -441,7 +444,7 @@ class PrefectApi:
         }
         return UUID(self._call("POST", "/artifacts/", body)["id"])
 
-    def update_progress_artifact(self, artifact_id: UUID, *, progress: float) -> None:
+    def update_progress_artifact(self, artifact_id: UUID, progress: float) -> None:
         """
         Move the bar.
 

@@ -39,6 +39,9 @@ parameter that SQLite does not know and therefore ignores (https://sqlite.org/ur
 STOP_SECONDS = 5.0
 """For an orderly end, before the server is killed. Measured: 0.2-0.5 s."""
 
+ORPHAN_SECONDS = 2.0
+"""How long the server of a killed predecessor may still hold the port."""
+
 SETTINGS = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     # Nothing is sent to Prefect's makers.
@@ -151,11 +154,14 @@ class LocalPrefectServer:
         """
         deadline = time.monotonic() + timeout_seconds
         with PrefectApi(self.connection) as api:
-            while not api.is_healthy(timeout_seconds=2.0):
-                if not self.is_alive():
+            while True:
+                healthy = api.is_healthy(timeout_seconds=2.0)
+                if not self.is_alive():  # asked second: it may be somebody else who answers at this port
                     raise PrefectUnavailableError(
                         f"The local Prefect server ended with code {self.poll()}. Read {self.folder / 'server.log'}."
                     )
+                if healthy:
+                    return
                 if time.monotonic() >= deadline:
                     raise PrefectUnavailableError(
                         f"The local Prefect server did not answer within {timeout_seconds:g} s. Read "
@@ -199,15 +205,12 @@ class LocalPrefectServer:
             port = int(file.read_text(encoding="ascii"))
         except (OSError, ValueError):
             port = 0
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn does: past TIME_WAIT
-            try:
-                probe.bind((HOST, port))
-            except (OSError, OverflowError):
-                probe.bind((HOST, 0))
-            chosen = int(probe.getsockname()[1])
-        if chosen != port:
-            file.write_text(f"{chosen}\n", encoding="ascii")
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while (chosen := _free_port(port)) is None:
+            if time.monotonic() >= deadline:
+                port = 0
+            time.sleep(0.1)
+        file.write_text(f"{chosen}\n", encoding="ascii")
         return chosen
 
     def _open_log(self) -> IO[bytes]:
@@ -215,3 +218,14 @@ class LocalPrefectServer:
         if log.tell() > LOG_LIMIT_BYTES:
             log.truncate(0)
         return log
+
+
+def _free_port(port: int) -> int | None:
+    """The *port* if it is free now, any for 0, else None."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn does: past TIME_WAIT
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError):
+            return None
+        return int(probe.getsockname()[1])
