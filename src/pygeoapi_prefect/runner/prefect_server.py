@@ -32,8 +32,9 @@ DATABASE_URL = "sqlite+aiosqlite:///file:prefect.db?uri=true&shared-connection=:
 The file ``prefect.db`` in the server's working directory, opened with one connection for all requests.
 
 Prefect gives each request a connection of its own, and they starve each other for seconds as soon as two clients
-write (PrefectHQ/prefect#23051), or it answers 503: here to most calls of four writers. It shares one only where the URL contains ``:memory:``. So this one does, in a query
-parameter that SQLite does not know and therefore ignores (https://sqlite.org/uri.html); the file is an ordinary one.
+write (PrefectHQ/prefect#23051), or it answers 503, here to most calls of four writers. It shares one only where the
+URL contains ``:memory:``. So this one does, in a query parameter that SQLite does not know and therefore ignores
+(https://sqlite.org/uri.html); the file is an ordinary one.
 """
 
 STOP_SECONDS = 5.0
