@@ -39,8 +39,9 @@ class Candidate:
     python: Path
     #: Adds that many successful jobs to the store, behind the server's back; None where there is no way.
     add_jobs: Callable[[int], None] | None
-    #: At most so many samples of what waits for asynchronous jobs: 0.9.1 needs some ten seconds for each.
+    #: At most so many samples of what waits for one asynchronous job, and of what leaves jobs to wait for.
     most_waits: int | None = None
+    most_submits: int | None = None
 
 
 def _serve(group: ServerGroup, python: Path, manager: dict[str, Any], **environment: str) -> tuple[str, dict[str, Any]]:
@@ -184,4 +185,5 @@ def old(cache: Path) -> Iterator[Candidate]:
         base_url, _ = _serve(group, python, manager, PREFECT_API_URL=api_url)
         pygeoapi = (python, "-c", "from pygeoapi import cli; cli()")
         group.start(*pygeoapi, "plugins", "prefect", "deploy-local")
-        yield Candidate(base_url, group, python, add_jobs=None, most_waits=5)
+        # A job takes it some ten seconds alone, and some two in a row.
+        yield Candidate(base_url, group, python, add_jobs=None, most_waits=5, most_submits=20)

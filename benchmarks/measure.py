@@ -19,6 +19,7 @@ from servers import note, wait_until
 ASYNC = {"Prefer": "respond-async"}
 TERMINAL = {"successful", "failed", "dismissed"}
 CLIENT_THREADS = 4
+FIGURE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class Client:
         """
         Execute synchronously and return the size of the output in bytes.
 
-        With the plain client of the standard library: httpx needs as long to read 50 MiB as a server to send them, which
-        would make every server look alike.
+        With the plain client of the standard library: httpx takes as long to read 50 MiB as a server to send them,
+        which would make every server look alike.
         """
         self.jobs_made += 1
         address = self._http.base_url
@@ -160,16 +161,23 @@ def _attempt(figure: Figure) -> Iterator[None]:
         figure.failures.append(f"{type(error).__name__}: {error}")
 
 
-def _repeat_timed(count: int, action: Callable[[], object]) -> Figure:
-    """Time *action* that many times, in milliseconds; gives up after three failures without a success."""
-    figure = Figure()
+def _attempts(figure: Figure, count: int) -> Iterator[None]:
+    """Give *count* turns; fewer when a minute is over, or when three failed and none succeeded."""
+    deadline = time.monotonic() + FIGURE_SECONDS
     for _ in range(count):
+        yield
+        if time.monotonic() > deadline or (not figure.samples and len(figure.failures) >= 3):
+            break
+
+
+def _repeat_timed(count: int, action: Callable[[], object]) -> Figure:
+    """Time *action* that many times, in milliseconds."""
+    figure = Figure()
+    for _ in _attempts(figure, count):
         with _attempt(figure):
             started = time.perf_counter()
             action()
             figure.samples.append((time.perf_counter() - started) * 1000)
-        if not figure.samples and len(figure.failures) >= 3:
-            break
     return figure
 
 
@@ -203,11 +211,10 @@ def _figures(candidate: Candidate, client: Client, counts: Counts) -> Iterator[t
     yield "job", _repeat_timed(counts.samples, lambda: client.get(f"/jobs/{job_id}"))
 
     step("sync")
-    # Where a synchronous job takes a second, a tenth of the samples says as much.
-    yield "sync", _repeat_timed(counts.samples // (10 if candidate.most_waits else 1), client.run_sync)
+    yield "sync", _repeat_timed(counts.samples, client.run_sync)
 
     step("submit")
-    yield "submit", _submits(client, min(counts.samples, 2 * waits) if candidate.most_waits else counts.samples)
+    yield "submit", _submits(client, min(counts.samples, candidate.most_submits or counts.samples))
 
     for name, interval in (("results 5", 0.005), ("results 50", 0.05)):
         step(f"submit → results, polled every {interval * 1000:.0f} ms")
@@ -301,7 +308,7 @@ def _large_memory(candidate: Candidate, client: Client, counts: Counts) -> Figur
     """How far memory rises above where it was before the first large output, in sizes of the output."""
     figure = Figure()
     before = pss_bytes(candidate.group.process_ids())
-    for _ in range(min(3, counts.large_samples)):
+    for _ in _attempts(figure, min(3, counts.large_samples)):
         with _attempt(figure):
             with PeakMemory(candidate.group) as memory:
                 _large(client, counts.large_mebibytes)
