@@ -59,7 +59,7 @@ def main() -> int:
                     figures = _measured(candidate, counts)
             except Exception as error:  # the other candidates are still worth their figures
                 traceback.print_exc()
-                errors[name] = f"{name}: {error}"
+                errors[name] = str(error) or type(error).__name__
                 continue
             merged = results.setdefault(name, {})
             for key, figure in figures.items():

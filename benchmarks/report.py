@@ -138,8 +138,9 @@ def _notes(results: dict[str, Figures], errors: dict[str, str], counts: Counts, 
         f"Counts in a round, of {rounds}: {counts.samples} samples of a request, {counts.waits} of submit → results, "
         f"{counts.bursts} bursts, {counts.large_samples} large outputs; fewer for 0.9.1.",
     ]
-    for reason in errors.values():
-        lines += ["", f"Not measured in every round: {reason.splitlines()[0]}"]
+    for name, reason in errors.items():
+        cause = reason.splitlines()[0].removeprefix(f"{name}: ")
+        lines += ["", f"Not measured in every round: {name}: {cause}"]
     for name, figures in results.items():
         for key, figure in figures.items():
             if figure.failures:
