@@ -437,18 +437,19 @@ class JobStore:
         Returns:
             The jobs as they are now.
         """
+        of_no_runner = jobs.c.runner_id.not_in(select(runners.c.runner_id).scalar_subquery())
         with self.database.read() as connection:
-            rows = connection.execute(
-                select(runners, (runners.c.lease_until < _epoch()).label("has_lapsed"))
-            ).all()
-        gone = [
-            row.runner_id
-            for row in rows
-            if row.has_lapsed or (row.host == host and not is_alive(row.pid, row.pid_started))
-        ]
-        of_gone_runner = or_(
-            jobs.c.runner_id.in_(gone), jobs.c.runner_id.not_in(select(runners.c.runner_id).scalar_subquery())
-        )
+            rows = connection.execute(select(runners, (runners.c.lease_until < _epoch()).label("has_lapsed"))).all()
+            gone = [
+                row.runner_id
+                for row in rows
+                if row.has_lapsed or (row.host == host and not is_alive(row.pid, row.pid_started))
+            ]
+            if not gone:
+                orphan = select(jobs.c.number).where(jobs.c.status == JobStatus.RUNNING, of_no_runner).limit(1)
+                if connection.execute(orphan).first() is None:
+                    return []
+        of_gone_runner = or_(jobs.c.runner_id.in_(gone), of_no_runner)
         now = utc_now()
         lost: list[Job] = []
         with self.database.write() as connection:
@@ -502,8 +503,11 @@ class JobStore:
 
     # ---------------------------------------------------------------- recorder's side
 
-    def recordings(self, *, limit: int) -> list[Recording]:
-        """Jobs that Prefect does not show completely yet, oldest first."""
+    def recordings(self, *, ended: bool, limit: int) -> list[Recording]:
+        """Jobs that Prefect does not show completely yet, oldest first: those that have ended, or those that run."""
+        status = (
+            or_(jobs.c.job_id.is_(None), not_(_not_ended())) if ended else jobs.c.status == JobStatus.RUNNING
+        )
         with self.database.read() as connection:
             rows = connection.execute(
                 select(
@@ -515,6 +519,7 @@ class JobStore:
                     *_DETAILS,
                 )
                 .select_from(recordings.outerjoin(jobs, jobs.c.job_id == recordings.c.job_id))
+                .where(status)
                 .order_by(recordings.c.number)
                 .limit(limit)
             ).all()

@@ -29,6 +29,10 @@ class PoolWorker:
     tasks_done: int = 0
     known_processes: set[str] = field(default_factory=set)
 
+    @property
+    def is_idle(self) -> bool:
+        return self.task is None and not self.connection.closed
+
     def fileno(self) -> int:
         return self.connection.fileno()
 
@@ -60,17 +64,19 @@ class Pool:
 
     def idle_worker(self, process_id: str, *, spawned: bool) -> PoolWorker | None:
         """An idle worker of that kind; one that has imported the process's code if there is one."""
-        idle = [worker for worker in self.workers.values() if worker.task is None and worker.spawned == spawned]
+        idle = [worker for worker in self.workers.values() if worker.is_idle and worker.spawned == spawned]
         return max(idle, key=lambda worker: process_id in worker.known_processes, default=None)
 
-    def assign(self, worker: PoolWorker, process_id: str, task: Any, order: Mapping[str, Any]) -> None:
-        """Give an idle worker its task. A worker that has just ended is noticed by its :class:`Exited` event."""
-        worker.task = task
-        worker.known_processes.add(process_id)
+    def assign(self, worker: PoolWorker, process_id: str, task: Any, order: Mapping[str, Any]) -> bool:
+        """Give an idle worker its task; False when the worker has ended meanwhile."""
         try:
             worker.connection.send_bytes(json.dumps(order).encode())
         except OSError:
-            return
+            worker.connection.close()
+            return False
+        worker.task = task
+        worker.known_processes.add(process_id)
+        return True
 
     def release(self, worker: PoolWorker) -> None:
         """The worker's task is done; the worker is idle again, or retired after enough tasks."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import selectors
+import shutil
 import signal
 import time
 import uuid
@@ -205,7 +206,7 @@ class RunnerService:
         times = [self._renew_at, self._sweep_at]
         if any(job.lines or job.progress for job in self.running_jobs):
             times.append(self._flush_at)
-        times += [job.deadline for job in self.running_jobs if job.deadline is not None]
+        times += [job.deadline for job in self.running_jobs if job.deadline is not None and not job.is_stopping]
         if self._unwritten or self._look_again:
             return 0
         return max(0.0, min(times) - now)
@@ -261,8 +262,7 @@ class RunnerService:
         for worker in list(self._pool.workers.values()):
             job = worker.task
             if isinstance(job, _RunningJob) and not job.is_stopping and job.claim not in outlook.claims:
-                if not any(job is unwritten for unwritten, _ in self._unwritten):
-                    self._stop_job(worker, job, None)
+                self._stop_job(worker, job, None)
         if self._is_draining:
             return
         if outlook.cleanups_wait:
@@ -314,33 +314,37 @@ class RunnerService:
 
     def _assign(self, process_id: str, task: _RunningJob | _CleanUp, order: Mapping[str, Any]) -> None:
         spawned = self._settings.process(process_id).isolation == "spawn"
-        worker = self._pool.idle_worker(process_id, spawned=spawned)
-        if worker is None:
-            surplus = self._pool.idle_worker(process_id, spawned=not spawned)
-            if surplus is not None and len(self._pool.workers) >= self._settings.max_running:
-                self._unregister(surplus)
-                self._pool.retire(surplus)
-            worker = self._pool.start_worker(spawned=spawned)
-            self._register(worker)
-        self._pool.assign(worker, process_id, task, order)
+        while True:
+            worker = self._pool.idle_worker(process_id, spawned=spawned) or self._new_worker(process_id, spawned=spawned)
+            if self._pool.assign(worker, process_id, task, order):
+                return
+
+    def _new_worker(self, process_id: str, *, spawned: bool) -> PoolWorker:
+        surplus = self._pool.idle_worker(process_id, spawned=not spawned)
+        if surplus is not None and len(self._pool.workers) >= self._settings.max_running:
+            self._unregister(surplus.fileno())
+            self._pool.retire(surplus)
+        worker = self._pool.start_worker(spawned=spawned)
+        self._register(worker)
+        return worker
 
     def _register(self, worker: PoolWorker) -> None:
         self._selector.register(worker, selectors.EVENT_READ)
 
-    def _unregister(self, worker: PoolWorker) -> None:
-        with suppress(KeyError, ValueError, OSError):
-            self._selector.unregister(worker)
+    def _unregister(self, fd: int) -> None:
+        with suppress(KeyError):
+            self._selector.unregister(fd)
 
     # ---------------------------------------------------------------- what pool workers tell
 
     def _hear(self, worker: PoolWorker) -> None:
-        before = worker.connection.fileno()
+        if worker.connection.closed:
+            return
+        fd = worker.fileno()
         for message in self._pool.receive(worker):
             self._heed(worker, message)
         if worker.connection.closed:
-            # the selector knows it by its number alone now
-            with suppress(KeyError, ValueError, OSError):
-                self._selector.unregister(before)
+            self._unregister(fd)
 
     def _heed(self, worker: PoolWorker, message: Mapping[str, Any]) -> None:
         task = worker.task
@@ -350,11 +354,7 @@ class RunnerService:
             elif isinstance(task, _RunningJob):
                 # it ended while it was being stopped; its worker ends too, and with it the story
                 return
-            fileno = worker.connection.fileno()
             self._pool.release(worker)
-            if worker.connection.closed:
-                with suppress(KeyError, ValueError, OSError):
-                    self._selector.unregister(fileno)
             self._look_again = True
         elif isinstance(task, _RunningJob):
             if message["tell"] == "log":
@@ -368,15 +368,16 @@ class RunnerService:
                 task.progress = message["percent"], message["message"] or last_message
 
     def _worker_ended(self, worker: PoolWorker, reason: str) -> None:
+        # an outcome that came with the last words counts
         self._hear(worker)
-        self._unregister(worker)
-        worker.connection.close()
+        if not worker.connection.closed:
+            self._unregister(worker.fileno())
+            worker.connection.close()
         task = worker.task
         if isinstance(task, _RunningJob):
-            # an outcome that came with the last words counts
             if task.is_stopping:
                 self._job_stopped(task)
-            elif not any(task is unwritten for unwritten, _ in self._unwritten):
+            else:
                 LOGGER.warning(
                     "pool worker ended in a job",
                     extra={"action": "worker_ended", "job_id": task.claim.job_id, "reason": reason},
@@ -422,8 +423,6 @@ class RunnerService:
             LOGGER.warning("stored outputs left behind", extra={"action": "delete_outputs", "reason": str(error)})
 
     def _delete_scratch(self, claim: Claim) -> None:
-        import shutil
-
         folder: Path = self._settings.data_dir / "scratch" / f"{claim.job_id}-{claim.number}"
         shutil.rmtree(folder, ignore_errors=True)
 

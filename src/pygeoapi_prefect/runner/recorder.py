@@ -1,0 +1,268 @@
+"""
+Shows jobs in Prefect, beside their execution and never on its path.
+
+The runner wants a job recorded when it claims it (a row in the job store); the recorder takes those rows in order,
+creates the flow run, sends logs and progress while the job runs, sets the final state, and removes the row. What it
+has not done when it is interrupted, by an outage or its own end, it or the next recorder does later.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from pygeoapi_prefect.exceptions import JobStoreUnavailableError, PrefectUnavailableError
+from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, Recording
+from pygeoapi_prefect.jobs.records import utc_now
+from pygeoapi_prefect.jobs.store import MESSAGE_RUNNING
+from pygeoapi_prefect.prefect_api import (
+    FlowRunNotFoundError,
+    FlowRunStateType,
+    LogLine,
+    PrefectApi,
+    PrefectRefusedError,
+)
+from pygeoapi_prefect.schemas import JobStatus
+
+LOGGER = logging.getLogger(__name__)
+
+FLOW_RUN_STATES: Mapping[JobStatus, FlowRunStateType] = {
+    JobStatus.ACCEPTED: "PENDING",
+    JobStatus.RUNNING: "RUNNING",
+    JobStatus.SUCCESSFUL: "COMPLETED",
+    JobStatus.FAILED: "FAILED",
+    JobStatus.DISMISSED: "CANCELLED",
+}
+"""What Prefect shows of each job status."""
+
+LATE = timedelta(seconds=60)
+"""Prefect's server sets its own times; a job recorded later than this carries ours in parameters, log and a tag."""
+
+MAX_PARAMETER_CHARACTERS = 1024
+"""Larger inputs are shown by their type and size: Prefect is no store for them."""
+
+_BATCH = 50
+_LIVE_BATCH = 1000
+_LIVE = timedelta(seconds=0.5)  # shorter jobs are recorded once, when they have ended
+_QUIET_SECONDS = 0.25  # recording costs the machine 30 ms a job: jobs go first …
+_PATIENCE = timedelta(seconds=10)  # … but not for ever
+_LOOK_SECONDS = 0.25
+_REST_SECONDS = 10.0
+_MAX_RETRY_SECONDS = 30.0
+
+
+@dataclass
+class _Shown:
+    """What Prefect shows of a running job."""
+
+    artifact_id: UUID | None = None
+    progress: int = 0
+    message: str = MESSAGE_RUNNING
+
+
+class Recorder:
+    """
+    One thread that records the jobs of a job store.
+
+    Args:
+        store: Where the jobs are.
+        connect: Called in the recorder's thread until it returns an API; raises PrefectUnavailableError to be called
+            again later.
+        last_activity: When a job last started or ended (monotonic seconds): recording waits for a quiet moment.
+        backlog: How many jobs may wait to be recorded; older ones are given up.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        connect: Callable[[], PrefectApi],
+        *,
+        last_activity: Callable[[], float],
+        backlog: int,
+    ) -> None:
+        self._store = store
+        self._connect = connect
+        self._last_activity = last_activity
+        self._backlog = backlog
+        self._api: PrefectApi | None = None
+        self._shown: dict[str, _Shown] = {}
+        self._nudged = threading.Event()
+        self._is_stopping = False
+        self._retry_seconds = 0.0
+        self._trim_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Start recording."""
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Jobs have started or ended."""
+        self._nudged.set()
+
+    def stop(self, timeout: float) -> None:
+        """Record what has ended, for at most *timeout* seconds, then end. The rest stays for the next recorder."""
+        self._is_stopping = True
+        self._nudged.set()
+        self._thread.join(timeout)
+        if self._api is not None:
+            self._api.close()
+
+    def _run(self) -> None:
+        while True:
+            is_last_round = self._is_stopping
+            pause = _REST_SECONDS
+            try:
+                if time.monotonic() >= self._trim_at:
+                    self._trim_at = time.monotonic() + 60
+                    self._trim()
+                if self._api is None:
+                    self._api = self._connect()
+                if self._record_all():
+                    pause = _LOOK_SECONDS
+                if self._retry_seconds:
+                    LOGGER.info("Prefect can be reached again", extra={"action": "record"})
+                    self._retry_seconds = 0.0
+            except (PrefectUnavailableError, JobStoreUnavailableError) as error:
+                if not self._retry_seconds:
+                    LOGGER.warning("jobs are recorded later", extra={"action": "record", "reason": str(error)})
+                pause = self._retry_seconds = min(self._retry_seconds * 2 or 0.5, _MAX_RETRY_SECONDS)
+            except Exception:
+                LOGGER.exception("recorder failed; trying again", extra={"action": "record"})
+                pause = self._retry_seconds = _MAX_RETRY_SECONDS
+            if is_last_round:
+                return
+            self._nudged.wait(pause)
+            if self._nudged.is_set():
+                self._nudged.clear()
+                if self._retry_seconds and not self._is_stopping:
+                    time.sleep(self._retry_seconds)
+
+    def _trim(self) -> None:
+        given_up = self._store.trim_recordings(self._backlog)
+        if given_up:
+            LOGGER.warning("oldest recordings given up", extra={"action": "trim_recordings", "count": given_up})
+
+    def _record_all(self) -> bool:
+        """Record what there is to record now; whether some is left for later."""
+        is_left = False
+        for recording in self._store.recordings(ended=False, limit=_LIVE_BATCH):
+            is_left = True
+            started = recording.details.job.started
+            if started is not None and utc_now() - started >= _LIVE:
+                self._try_to_record(recording)
+        while ended := self._store.recordings(ended=True, limit=_BATCH):
+            for recording in ended:
+                if not self._is_quiet(recording.details.job):
+                    return True
+                self._try_to_record(recording)
+        return is_left
+
+    def _is_quiet(self, job: Job) -> bool:
+        if self._is_stopping or time.monotonic() - self._last_activity() >= _QUIET_SECONDS:
+            return True
+        return job.finished is not None and utc_now() - job.finished >= _PATIENCE
+
+    def _try_to_record(self, recording: Recording) -> None:
+        job = recording.details.job
+        try:
+            self._record(recording)
+        except FlowRunNotFoundError:
+            LOGGER.info("flow run was deleted", extra={"action": "record", "job_id": job.job_id})
+            self._end(job)
+        except PrefectRefusedError as error:
+            LOGGER.warning("job not recorded", extra={"action": "record", "job_id": job.job_id, "reason": str(error)})
+            self._end(job)
+
+    def _record(self, recording: Recording) -> None:
+        assert self._api is not None
+        job = recording.details.job
+        flow_run_id = recording.flow_run_id or self._create_flow_run(recording.details)
+        self._send_logs(flow_run_id, recording)
+        shown = self._shown.setdefault(job.job_id, _Shown())
+        if job.progress > shown.progress:
+            self._show_progress(flow_run_id, job, shown)
+        if job.status.is_terminal:
+            self._api.set_flow_run_state(
+                flow_run_id, state_type=FLOW_RUN_STATES[job.status], message=job.message, force=True
+            )
+            self._end(job)
+        elif job.message != shown.message:
+            shown.message = job.message
+            self._api.write_logs(flow_run_id, [LogLine(logging.INFO, job.updated, job.message)])
+
+    def _create_flow_run(self, details: JobDetails) -> UUID:
+        assert self._api is not None
+        job = details.job
+        is_late = job.finished is not None and utc_now() - job.finished > LATE
+        flow_run_id = self._api.create_flow_run(
+            flow_name=flow_name(job.process_id),
+            name=f"{job.process_id} {job.job_id}",
+            parameters=flow_run_parameters(details) | (_times(job) if is_late else {}),
+            tags=["pygeoapi", f"process:{job.process_id}", f"job:{job.job_id}", *(["recorded-late"] if is_late else [])],
+            idempotency_key=job.job_id,
+            state_type="RUNNING",
+            state_message="Runs in the pool of a pygeoapi-prefect runner",
+        )
+        if is_late:
+            text = ", ".join(f"{name} {at}" for name, at in _times(job).items())
+            self._api.write_logs(flow_run_id, [LogLine(logging.INFO, job.created, f"Recorded late. The job was {text}")])
+        self._store.update_recording(job.job_id, flow_run_id=flow_run_id)
+        return flow_run_id
+
+    def _send_logs(self, flow_run_id: UUID, recording: Recording) -> None:
+        assert self._api is not None
+        if recording.is_deleted:
+            return
+        lines = self._store.logs(recording.job_id, after=recording.logs_sent)
+        if lines:
+            self._api.write_logs(
+                flow_run_id, [LogLine(line.level, line.time, line.text, line.logger) for line in lines]
+            )
+            self._store.update_recording(recording.job_id, logs_sent=recording.logs_sent + len(lines))
+
+    def _show_progress(self, flow_run_id: UUID, job: Job, shown: _Shown) -> None:
+        assert self._api is not None
+        if shown.artifact_id is None:
+            # a job that was never seen under way needs no bar
+            if job.status.is_terminal:
+                return
+            shown.artifact_id = self._api.create_progress_artifact(
+                flow_run_id, key="progress", progress=job.progress, description=f"Progress of job {job.job_id}"
+            )
+        else:
+            self._api.update_progress_artifact(shown.artifact_id, job.progress)
+        shown.progress = job.progress
+
+    def _end(self, job: Job) -> None:
+        if job.status.is_terminal:
+            self._store.end_recording(job.job_id)
+            self._shown.pop(job.job_id, None)
+
+
+def flow_name(process_id: str) -> str:
+    """Prefect's flow that stands for a process. Prefect refuses some characters in names."""
+    return "".join("-" if character in "/%&<>" else character for character in process_id)
+
+
+def flow_run_parameters(details: JobDetails) -> dict[str, Any]:
+    """The inputs as Prefect may show them: large ones by their type and size."""
+    inputs = details.request.get("inputs")
+    return {
+        "job_id": details.job.job_id,
+        "inputs": {name: _shortened(value) for name, value in inputs.items()} if isinstance(inputs, Mapping) else {},
+    }
+
+
+def _shortened(value: Any) -> Any:
+    size = len(str(value))
+    return value if size <= MAX_PARAMETER_CHARACTERS else f"({type(value).__name__}, {size} characters)"
+
+
+def _times(job: Job) -> dict[str, str]:
+    times = {"created": job.created, "started": job.started, "finished": job.finished}
+    return {name: at.isoformat() for name, at in times.items() if at is not None}
