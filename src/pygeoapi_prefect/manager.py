@@ -98,11 +98,9 @@ class PrefectManager(BaseManager):
     def _describe(self, process_id: str) -> None:
         try:
             self._descriptions[process_id] = self.get_processor(process_id).metadata
-        except Exception as error:  # noqa: BLE001 user code: whatever it raises hurts this process alone
+        except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            LOGGER.error(  # noqa: TRY400 the reason says it; doctor shows more
-                "process %s is not available: %s. Run `pygeoapi plugins prefect doctor`.", process_id, reason
-            )
+            LOGGER.error("process %s is not available: %s. Run `pygeoapi plugins prefect doctor`.", process_id, reason)
             self.unavailable[process_id] = reason
             del self.processes[process_id]
 
@@ -197,9 +195,7 @@ class PrefectManager(BaseManager):
             raise ResultNotAvailableError(user_msg="The job was dismissed.")
         if not job.status.is_terminal:
             raise ResultNotReadyError()
-        response = respond(
-            self._results, details.result, details.request, as_returned=not self.settings.ogc_compliance
-        )
+        response = respond(self._results, details.result, details.request, as_returned=not self.settings.ogc_compliance)
         return response.media_type, response.content
 
     # ---------------------------------------------------------------- jobs

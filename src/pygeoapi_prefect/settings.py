@@ -163,14 +163,17 @@ def _job_store_url(connection: Any) -> URL:
         return _postgresql_url(connection, key)
     if not isinstance(connection, str) or not connection.strip():
         raise ConfigurationError(
-            f"{key} is missing: a file for SQLite, a postgresql:// URL, or a mapping of host, port, database, user, password"
+            f"{key} is missing: a file for SQLite, a postgresql:// URL, "
+            "or a mapping of host, port, database, user, password"
         )
     if "://" not in connection:
         return URL.create("sqlite", database=str(Path(connection).absolute()))
     try:
         url = make_url(connection)
     except ArgumentError as error:
-        raise ConfigurationError(f"{key} is not a database URL (its text is left out here: it may hold a password)") from error
+        raise ConfigurationError(
+            f"{key} is not a database URL (its text is left out here: it may hold a password)"
+        ) from error
     backend = url.drivername.partition("+")[0]
     if backend == "sqlite":
         if not url.database or url.database == ":memory:" or "mode=memory" in connection:

@@ -46,9 +46,11 @@ class Database:
         self._engine = self._create_engine()
         if self.is_sqlite:
             # every statement outside BEGIN IMMEDIATE commits by itself, see _begin
-            self._reader, self._writer = self._engine, self._engine.execution_options(immediate=True)
+            self._reader: Engine = self._engine
+            self._writer: Engine = self._engine.execution_options(immediate=True)
         else:
-            self._reader, self._writer = self._engine.execution_options(isolation_level="AUTOCOMMIT"), self._engine
+            self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._writer = self._engine
         self._prepared = False
         self._prepare_lock = threading.Lock()
         self._last_failure = -_SECONDS_BETWEEN_FAILED_WAITS

@@ -149,7 +149,7 @@ class RunnerRecord:
     A runner that is, or was, alive.
 
     Attributes:
-        host: Identifies the machine, its boot and its process namespace: only there do *pid* and *pid_started* mean anything.
+        host: Identifies the machine, its boot and its process namespace, where *pid* and *pid_started* hold.
         pid_started: When the process started, in seconds since the epoch: tells a reused process id.
     """
 

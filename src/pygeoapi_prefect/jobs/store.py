@@ -118,7 +118,9 @@ class JobStore:
             "request": dict(new_job.request),
             "recorded": new_job.recorded,
         }
-        row = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(waiting < max_waiting)
+        row = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(
+            waiting < max_waiting
+        )
         with self.database.write() as connection:
             try:
                 inserted = connection.execute(insert(jobs).from_select(list(values), row)).rowcount
@@ -237,9 +239,9 @@ class JobStore:
         """How many jobs wait and how many run."""
         with self.database.read() as connection:
             rows = connection.execute(
-                select(jobs.c.status, func.count()).where(_not_ended()).group_by(jobs.c.status)
+                select(jobs.c.status, func.count().label("total")).where(_not_ended()).group_by(jobs.c.status)
             ).all()
-        return {JobStatus.ACCEPTED: 0, JobStatus.RUNNING: 0} | {status: count for status, count in rows}
+        return {JobStatus.ACCEPTED: 0, JobStatus.RUNNING: 0} | {row.status: row.total for row in rows}
 
     def logs(self, job_id: str, *, after: int = 0, limit: int = 10_000) -> list[LogLine]:
         """Lines of the job's log, oldest first, without the first *after*."""
@@ -282,9 +284,7 @@ class JobStore:
         with self.database.write() as connection:
             connection.execute(delete(runners).where(runners.c.runner_id == runner_id))
 
-    def claim(
-        self, runner_id: str, *, limit: int, process_limits: Mapping[str, int], record: bool
-    ) -> list[JobDetails]:
+    def claim(self, runner_id: str, *, limit: int, process_limits: Mapping[str, int], record: bool) -> list[JobDetails]:
         """
         Take the oldest accepted jobs and mark them running.
 
@@ -327,7 +327,9 @@ class JobStore:
         if full_processes:
             oldest = oldest.where(jobs.c.process_id.not_in(full_processes))
         # materialized: PostgreSQL might else run the locking query more than once and lock more than *limit* rows
-        picked = oldest.with_for_update(skip_locked=True).cte("picked").prefix_with("MATERIALIZED", dialect="postgresql")
+        picked = (
+            oldest.with_for_update(skip_locked=True).cte("picked").prefix_with("MATERIALIZED", dialect="postgresql")
+        )
         return list(
             connection.execute(
                 update(jobs)
@@ -351,8 +353,9 @@ class JobStore:
                 select(jobs.c.job_id, jobs.c.claim_number)
                 .where(jobs.c.status == JobStatus.RUNNING, jobs.c.runner_id == runner_id)
                 .union_all(
-                    select(literal(None), literal(_WAITING))
-                    .where(select(jobs.c.number).where(jobs.c.status == JobStatus.ACCEPTED).exists()),
+                    select(literal(None), literal(_WAITING)).where(
+                        select(jobs.c.number).where(jobs.c.status == JobStatus.ACCEPTED).exists()
+                    ),
                     select(literal(None), literal(_CLEANUPS)).where(select(cleanups.c.number).exists()),
                 )
             ).all()
@@ -479,7 +482,9 @@ class JobStore:
                         "finished": now,
                     }
                 changed = connection.execute(
-                    update(jobs).where(*_held(Claim(row.job_id, row.claim_number))).values(updated=now, **values)
+                    update(jobs)
+                    .where(*_held(Claim(row.job_id, row.claim_number)))
+                    .values(updated=now, **values)
                     .returning(*_SUMMARY)
                 ).one_or_none()
                 if changed is not None:
@@ -492,7 +497,9 @@ class JobStore:
         """(number, job id, process id) of deleted jobs whose processor shall remove its resources."""
         with self.database.read() as connection:
             rows = connection.execute(
-                select(cleanups.c.number, cleanups.c.job_id, cleanups.c.process_id).order_by(cleanups.c.number).limit(limit)
+                select(cleanups.c.number, cleanups.c.job_id, cleanups.c.process_id)
+                .order_by(cleanups.c.number)
+                .limit(limit)
             ).all()
         return [(row.number, row.job_id, row.process_id) for row in rows]
 
@@ -505,9 +512,7 @@ class JobStore:
 
     def recordings(self, *, ended: bool, limit: int) -> list[Recording]:
         """Jobs that Prefect does not show completely yet, oldest first: those that have ended, or those that run."""
-        status = (
-            or_(jobs.c.job_id.is_(None), not_(_not_ended())) if ended else jobs.c.status == JobStatus.RUNNING
-        )
+        status = or_(jobs.c.job_id.is_(None), not_(_not_ended())) if ended else jobs.c.status == JobStatus.RUNNING
         with self.database.read() as connection:
             rows = connection.execute(
                 select(

@@ -9,11 +9,16 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from pygeoapi.api import SYSTEM_LOCALE, API, APIRequest, processes
+from pygeoapi.api import API, SYSTEM_LOCALE, APIRequest, processes
 from pygeoapi.formats import F_HTML, F_JSON, FORMAT_TYPES
 from pygeoapi.util import to_json
 
-from pygeoapi_prefect.exceptions import InvalidInputsError, ProcessUnavailableError, PygeoapiPrefectError, SyncWaitEndedError
+from pygeoapi_prefect.exceptions import (
+    InvalidInputsError,
+    ProcessUnavailableError,
+    PygeoapiPrefectError,
+    SyncWaitEndedError,
+)
 from pygeoapi_prefect.ogcapi.problems import MEDIA_TYPE, problem
 
 LOGGER = logging.getLogger(__name__)
@@ -109,7 +114,8 @@ def _within_boundary(function: Callable[..., Answer]) -> Callable[..., Answer]:
             return function(original, api, request, *args)
         except PygeoapiPrefectError as error:
             # get_exception reads the rest from the error under way
-            return api.get_exception(error.http_status_code, _headers(api, request), request.format, "", "")
+            answer: Answer = api.get_exception(error.http_status_code, _headers(api, request), request.format, "", "")
+            return answer
         except Exception:
             LOGGER.exception("request failed", extra={"action": "answer", "path": request.path_info})
             headers = _headers(api, request)

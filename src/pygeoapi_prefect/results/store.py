@@ -78,7 +78,7 @@ class ResultStore:
         """
         data = value if isinstance(value, bytes | bytearray | memoryview) else value.encode()
         if form != "binary" and len(data) <= INLINE_BYTES:
-            return StoredValue(media_type, form, len(data), inline=json.loads(data) if form == "json" else value)
+            return StoredValue(media_type, form, len(data), inline=json.loads(value) if form == "json" else value)
         location = f"{folder}/{re.sub(r'[^A-Za-z0-9._-]+', '_', name).lstrip('.') or 'value'}"
         try:
             file_system, root = self._open()

@@ -1,8 +1,8 @@
 """
 A runner as a process: ``python -m pygeoapi_prefect.runner``.
 
-An embedded one reads its :class:`Handover` as YAML from standard input: it may hold passwords, so it is never a file
-or an argument. ``pygeoapi plugins prefect runner`` calls :func:`run_external` instead.
+An embedded one reads its :class:`~pygeoapi_prefect.runner.supervisor.Handover` as YAML from standard input: it may
+hold passwords, so it is never a file or an argument. ``pygeoapi plugins prefect runner`` calls :func:`run_external`.
 """
 
 import logging
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -28,6 +28,7 @@ from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.runner.presence import Presence, RunnerStatus
 from pygeoapi_prefect.runner.recorder import Recorder
 from pygeoapi_prefect.runner.service import RunnerService, install_signal_handlers
+from pygeoapi_prefect.runner.supervisor import Handover
 from pygeoapi_prefect.settings import ManagerSettings
 
 LOGGER = logging.getLogger(__name__)
@@ -36,34 +37,6 @@ _PREFECT_START_SECONDS = 120
 _RECORDER_STOP_SECONDS = 5
 _WANTED_CHECK_SECONDS = 0.5
 _LOCK_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Handover:
-    """
-    What a web process gives the runner that it starts.
-
-    Attributes:
-        manager_def: ``server.manager`` with ``processes``, as pygeoapi gave it to the manager.
-        fingerprint: Tells this configuration and code from others.
-        sys_path: Of the web process: processors are importable there.
-    """
-
-    manager_def: Mapping[str, Any]
-    fingerprint: str
-    sys_path: list[str] = field(default_factory=list)
-
-    def to_yaml(self) -> bytes:
-        return yaml.safe_dump(_plain(asdict(self))).encode()
-
-
-def _plain(value: Any) -> Any:
-    """Dictionaries and lists of any make become YAML's own."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 class PrefectLink:
@@ -115,8 +88,8 @@ class PrefectLink:
         self._status = replace(
             self._status,
             prefect=text,
-            prefect_api_url=connection and connection.api_url,
-            prefect_ui_url=connection and connection.ui_url,
+            prefect_api_url=connection.api_url if connection else None,
+            prefect_ui_url=connection.ui_url if connection else None,
         )
         LOGGER.info("jobs are %s", text, extra={"action": "connect_prefect"})
         if self._tell_status:
@@ -174,7 +147,7 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
     try:
         service.run(on_drain=handing_over.start)
     except EOFError:
-        LOGGER.error("forkserver was killed; the runner ends", extra={"action": "run"})  # noqa: TRY400
+        LOGGER.error("forkserver was killed; the runner ends", extra={"action": "run"})
         return 1
     finally:
         if handing_over.ident is None:
@@ -216,7 +189,8 @@ def configure_logging(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_FactsFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for talkative in ("alembic", "httpx"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 class _FactsFormatter(logging.Formatter):

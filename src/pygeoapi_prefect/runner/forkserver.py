@@ -9,6 +9,7 @@ leave behind: it alone ends processes, so a process id that it signals cannot ha
 process beside it.
 """
 
+import gc
 import json
 import os
 import selectors
@@ -61,6 +62,9 @@ class Forkserver:
         """Fork the forkserver. The calling process must be single-threaded."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         runner_pid = os.getpid()
+        # what is imported by now stays shared between runner, forkserver and pool workers
+        gc.collect()
+        gc.freeze()
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
@@ -223,7 +227,9 @@ class _Server:
             self._kill_orphans()
 
     def _orphans(self) -> bool:
-        return any(process.ppid() == os.getpid() and process.pid not in self._workers for process in descendants(os.getpid()))
+        return any(
+            process.ppid() == os.getpid() and process.pid not in self._workers for process in descendants(os.getpid())
+        )
 
     def _kill_orphans(self) -> None:
         # children that are no workers were left by a worker that is gone: a living one adopts its own

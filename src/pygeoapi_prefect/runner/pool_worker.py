@@ -9,7 +9,6 @@ The runner and the pool worker exchange JSON messages over a connection:
 The worker writes the result itself, so it does not travel through the runner.
 """
 
-import inspect
 import json
 import logging
 import os
@@ -67,7 +66,7 @@ class Assignment:
     scratch: str
 
 
-class JobStopped(BaseException):  # noqa: N818 not an error: somebody stopped the job
+class JobStopped(BaseException):
     """Raised in the job's main thread when the job is stopped, so that ``finally`` blocks run."""
 
 
@@ -115,10 +114,10 @@ def _run(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Out
         except JobStopped:
             return None
         except (ProcessorExecuteError, PygeoapiPrefectError) as error:
-            LOGGER.error("%s", traceback.format_exc().rstrip())  # noqa: TRY400
+            LOGGER.error("%s", traceback.format_exc().rstrip())
             return _refused(error)
-        except BaseException as error:  # noqa: BLE001 sys.exit() in a process fails its job, not the worker
-            LOGGER.error("%s", traceback.format_exc().rstrip())  # noqa: TRY400
+        except BaseException as error:
+            LOGGER.error("%s", traceback.format_exc().rstrip())
             text = str(error)
             return Outcome.failed(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
@@ -165,7 +164,7 @@ def _clean_up(resource: Mapping[str, Any], job_id: str) -> None:
         remove = getattr(processor, "remove_resources", None)
         if callable(remove):
             remove(job_id)
-    except Exception as error:  # noqa: BLE001 user code; the job is gone already
+    except Exception as error:
         LOGGER.warning("resources of a job could not be removed", extra={"job_id": job_id, "reason": str(error)})
 
 
@@ -243,9 +242,7 @@ class _Channel:
             self._lines_left -= 1
             if self._lines_left == 0:
                 level, logger, text = logging.WARNING, __name__, f"The log ends here: it has {MAX_LOG_LINES} lines"
-            self.send(
-                {"tell": "log", "time": utc_now().isoformat(), "level": level, "logger": logger, "text": text}
-            )
+            self.send({"tell": "log", "time": utc_now().isoformat(), "level": level, "logger": logger, "text": text})
 
     def send(self, message: Mapping[str, Any]) -> None:
         with self._lock:
@@ -266,7 +263,7 @@ class _JobLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
-        except Exception:  # noqa: BLE001 a log record with the wrong arguments must not fail the job
+        except Exception:
             text = str(record.msg)
         self._channel.log(record.levelno, record.name, text)
 

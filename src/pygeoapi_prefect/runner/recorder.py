@@ -203,14 +203,21 @@ class Recorder:
             flow_name=flow_name(job.process_id),
             name=f"{job.process_id} {job.job_id}",
             parameters=flow_run_parameters(details) | (_times(job) if is_late else {}),
-            tags=["pygeoapi", f"process:{job.process_id}", f"job:{job.job_id}", *(["recorded-late"] if is_late else [])],
+            tags=[
+                "pygeoapi",
+                f"process:{job.process_id}",
+                f"job:{job.job_id}",
+                *(["recorded-late"] if is_late else []),
+            ],
             idempotency_key=job.job_id,
             state_type="RUNNING",
             state_message="Runs in the pool of a pygeoapi-prefect runner",
         )
         if is_late:
             text = ", ".join(f"{name} {at}" for name, at in _times(job).items())
-            self._api.write_logs(flow_run_id, [LogLine(logging.INFO, job.created, f"Recorded late. The job was {text}")])
+            self._api.write_logs(
+                flow_run_id, [LogLine(logging.INFO, job.created, f"Recorded late. The job was {text}")]
+            )
         self._store.update_recording(job.job_id, flow_run_id=flow_run_id)
         return flow_run_id
 

@@ -248,7 +248,9 @@ class RunnerService:
             rerun=lambda process_id: self._settings.process(process_id).rerun_lost,
         )
         for job in lost:
-            LOGGER.warning("job lost by its runner", extra={"action": "sweep", "job_id": job.job_id, "status": job.status})
+            LOGGER.warning(
+                "job lost by its runner", extra={"action": "sweep", "job_id": job.job_id, "status": job.status}
+            )
             if job.status.is_terminal:
                 self._chores.submit(self._delete_outputs, job.job_id)
         if lost:
@@ -315,7 +317,9 @@ class RunnerService:
     def _assign(self, process_id: str, task: _RunningJob | _CleanUp, order: Mapping[str, Any]) -> None:
         spawned = self._settings.process(process_id).isolation == "spawn"
         while True:
-            worker = self._pool.idle_worker(process_id, spawned=spawned) or self._new_worker(process_id, spawned=spawned)
+            worker = self._pool.idle_worker(process_id, spawned=spawned) or self._new_worker(
+                process_id, spawned=spawned
+            )
             if self._pool.assign(worker, process_id, task, order):
                 return
 
@@ -407,9 +411,16 @@ class RunnerService:
     def _stop_overdue(self, now: float) -> None:
         for worker in list(self._pool.workers.values()):
             job = worker.task
-            if isinstance(job, _RunningJob) and not job.is_stopping and job.deadline is not None and now >= job.deadline:
+            if (
+                isinstance(job, _RunningJob)
+                and not job.is_stopping
+                and job.deadline is not None
+                and now >= job.deadline
+            ):
                 limit = self._settings.process(job.details.job.process_id).time_limit
-                self._stop_job(worker, job, Outcome.failed(f"The job ran longer than its process may: {limit:g} seconds"))
+                self._stop_job(
+                    worker, job, Outcome.failed(f"The job ran longer than its process may: {limit:g} seconds")
+                )
 
     def _stop_all(self) -> None:
         for worker in list(self._pool.workers.values()):
@@ -500,5 +511,3 @@ def _outcome(values: Mapping[str, Any]) -> Outcome:
         result=values["result"],
         problem=Problem(**problem) if problem else None,
     )
-
-

@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pygeoapi.plugin import PLUGINS
 
 from pygeoapi_prefect.runner.presence import Presence
@@ -27,6 +29,34 @@ _WATCH_SECONDS = 0.5
 _START_SECONDS = 30.0
 _MAX_RETRY_SECONDS = 30.0
 _LOG_LIMIT_BYTES = 5 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Handover:
+    """
+    What a web process gives the runner that it starts.
+
+    Attributes:
+        manager_def: ``server.manager`` with ``processes``, as pygeoapi gave it to the manager.
+        fingerprint: Tells this configuration and code from others.
+        sys_path: Of the web process: processors are importable there.
+    """
+
+    manager_def: Mapping[str, Any]
+    fingerprint: str
+    sys_path: list[str] = field(default_factory=list)
+
+    def to_yaml(self) -> bytes:
+        return yaml.safe_dump(_plain(asdict(self))).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries and lists of any make become YAML's own."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 class Supervisor:
@@ -90,8 +120,6 @@ class Supervisor:
             os.kill(status.pid, signal.SIGTERM)
 
     def _start_runner(self, fingerprint: str) -> None:
-        from pygeoapi_prefect.runner.__main__ import Handover
-
         start_lock = self._presence.start_lock()
         if not start_lock.acquire():
             return
@@ -101,7 +129,7 @@ class Supervisor:
             with log_path.open("ab") as log:
                 if log.tell() > _LOG_LIMIT_BYTES:
                     log.truncate(0)
-                runner = subprocess.Popen(  # noqa: S603 our own module, no shell
+                runner = subprocess.Popen(
                     [sys.executable, "-m", "pygeoapi_prefect.runner"],
                     stdin=subprocess.PIPE,
                     stdout=log,

@@ -59,9 +59,7 @@ def upgrade() -> None:
     )
     accepted = sa.text("status = 'accepted'")
     running = sa.text("status = 'running'")
-    op.create_index(
-        "ix_ogc_jobs_accepted", "ogc_jobs", ["number"], postgresql_where=accepted, sqlite_where=accepted
-    )
+    op.create_index("ix_ogc_jobs_accepted", "ogc_jobs", ["number"], postgresql_where=accepted, sqlite_where=accepted)
     op.create_index(
         "ix_ogc_jobs_running",
         "ogc_jobs",
@@ -91,9 +89,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer, nullable=False),
         sa.Column("pid_started", sa.Float, nullable=False),
         sa.Column("started", TIME, nullable=False),
-        sa.Column(
-            "lease_until", sa.Float, nullable=False, comment="seconds since the epoch by the database's clock"
-        ),
+        sa.Column("lease_until", sa.Float, nullable=False, comment="seconds since the epoch by the database's clock"),
     )
     op.create_table(
         "ogc_recordings",
