@@ -1,0 +1,43 @@
+# make demo   set up, serve the terrain example, execute it, and go on serving until Ctrl-C (ARGS=--once: then end)
+# make test   set up, check code and types, build the docs, and run all tests
+
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test check docs benchmark clean
+
+demo: $(VENV)/demo
+	$(BIN)/python examples/terrain/demo.py $(ARGS)
+
+test: check docs
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+benchmark: $(VENV)/test
+	$(BIN)/python benchmarks/compare.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) data
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it by PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/demo: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[examples]'
+	touch $@
+
+$(VENV)/test: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@ $(VENV)/demo

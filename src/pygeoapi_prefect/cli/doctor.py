@@ -1,0 +1,156 @@
+"""``pygeoapi plugins prefect doctor``."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from pygeoapi_prefect.exceptions import (
+    ConfigurationError,
+    JobStoreUnavailableError,
+    PygeoapiPrefectError,
+    ResultStoreError,
+)
+from pygeoapi_prefect.settings import ManagerSettings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked. *remedy*: what to do; None where all is well."""
+
+    subject: str
+    text: str
+    remedy: str | None = None
+
+
+@click.command()
+@click.pass_obj
+def doctor(config: str | None) -> None:
+    """Check configuration, processors, database, result store, runner and Prefect, and tell what to do."""
+    from pygeoapi_prefect.cli.configuration import manager_def_of, read_configuration
+
+    manager_def = manager_def_of(read_configuration(config))
+    is_well = True
+    for finding in examine(manager_def):
+        is_well = is_well and finding.remedy is None
+        mark = click.style("ok  ", fg="green") if finding.remedy is None else click.style("FAIL", fg="red")
+        click.echo(f"{mark} {finding.subject}: {finding.text}")
+        if finding.remedy is not None:
+            click.echo(f"     → {finding.remedy}")
+    sys.exit(0 if is_well else 1)
+
+
+def examine(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check one thing after the other."""
+    try:
+        settings = ManagerSettings.from_manager_def(manager_def)
+    except ConfigurationError as error:
+        yield Finding("configuration", str(error), "Correct the key that is named; docs/reference/configuration.md.")
+        return
+    yield Finding("configuration", f"server.manager and {len(settings.processes)} processes are well formed")
+    yield from _processors(manager_def)
+    yield from _job_store(settings)
+    yield _result_store(settings)
+    yield _data_folder(settings)
+    yield from _runner_and_prefect(settings)
+
+
+def _processors(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
+    from pygeoapi_prefect.runner.pool_worker import load_processor
+
+    for process_id, resource in (manager_def.get("processes") or {}).items():
+        subject = f"process {process_id}"
+        try:
+            metadata = load_processor(resource).metadata
+        except Exception as error:
+            name = resource["processor"]["name"]
+            reason = f"{name} cannot be made: {type(error).__name__}: {error}"
+            remedy = "Install what it imports, check the dotted path, and put its folder on PYTHONPATH."
+            yield Finding(subject, reason, remedy)
+            continue
+        missing = [key for key in ("version", "title", "inputs", "outputs") if key not in metadata]
+        if missing:
+            yield Finding(subject, f"its description lacks {', '.join(missing)}", "Add them to PROCESS_METADATA.")
+        else:
+            yield Finding(subject, f"version {metadata['version']}")
+
+
+def _job_store(settings: ManagerSettings) -> Iterator[Finding]:
+    from pygeoapi_prefect.cli.configuration import open_job_store
+    from pygeoapi_prefect.jobs.tables import REVISION
+    from pygeoapi_prefect.schemas import JobStatus
+
+    store = open_job_store(settings)
+    subject = "job store"
+    try:
+        revision = store.database.revision()
+        if revision is None:
+            yield Finding(subject, "reachable; its tables are made by the first use")
+            return
+        if revision != REVISION:
+            remedy = "Run `pygeoapi plugins prefect db upgrade`; a newer database needs the newer package."
+            yield Finding(subject, f"has revision {revision}, this package needs {REVISION}", remedy)
+            return
+        counts = store.counts()
+        backlog = store.recording_backlog()
+    except JobStoreUnavailableError as error:
+        yield Finding(subject, str(error), "Start the database, or correct server.manager.connection.")
+        return
+    waiting, running = counts[JobStatus.ACCEPTED], counts[JobStatus.RUNNING]
+    yield Finding(subject, f"revision {revision}, {waiting} jobs waiting, {running} running")
+    yield Finding("recording", f"{backlog} jobs to record in Prefect")
+
+
+def _result_store(settings: ManagerSettings) -> Finding:
+    from pygeoapi_prefect.results import ResultStore
+
+    try:
+        ResultStore(settings.output_dir).check()
+    except ResultStoreError as error:
+        return Finding("result store", str(error), "Make server.manager.output_dir writable for this user.")
+    except PygeoapiPrefectError as error:
+        return Finding("result store", str(error), "What was written cannot be read: check the store's permissions.")
+    return Finding("result store", f"{settings.output_dir} can be written and read")
+
+
+def _data_folder(settings: ManagerSettings) -> Finding:
+    from pygeoapi_prefect.runner.presence import Presence
+
+    try:
+        Presence(settings.data_dir).make()
+    except OSError as error:
+        return Finding("data folder", str(error), "Set server.manager.data_dir to a local folder of this user.")
+    return Finding("data folder", str(settings.data_dir))
+
+
+def _runner_and_prefect(settings: ManagerSettings) -> Iterator[Finding]:
+    from pygeoapi_prefect.prefect_api import PrefectApi, configured_connection
+    from pygeoapi_prefect.runner.presence import Presence
+
+    status = Presence(settings.data_dir).read_status()
+    if settings.runner == "external":
+        yield Finding("runner", "external: started with `pygeoapi plugins prefect runner`")
+    elif status is None:
+        yield Finding("runner", "embedded: starts with the first request to the server")
+    else:
+        yield Finding("runner", f"lives, process {status.pid}; jobs are {status.prefect}")
+    try:
+        connection = configured_connection()
+    except ConfigurationError as error:
+        yield Finding("Prefect", str(error), "Correct Prefect's settings; `prefect config view` shows them.")
+        return
+    if connection is None:
+        if settings.runner == "embedded":
+            yield Finding("Prefect", "no API is configured: an embedded runner starts a local server")
+        else:
+            remedy = "Set PREFECT_API_URL for the runner, e.g. with `prefect config set`."
+            yield Finding("Prefect", "no API is configured: an external runner records nothing", remedy)
+        return
+    with PrefectApi(connection) as api:
+        if api.is_healthy():
+            yield Finding("Prefect", f"{connection.api_url} answers")
+        else:
+            remedy = "Start it, or correct PREFECT_API_URL. Jobs run meanwhile and are recorded later."
+            yield Finding("Prefect", f"{connection.api_url} does not answer", remedy)

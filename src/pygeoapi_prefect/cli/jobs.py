@@ -1,0 +1,110 @@
+"""``pygeoapi plugins prefect jobs``."""
+
+import json
+import logging
+import time
+from typing import Any
+
+import click
+
+from pygeoapi_prefect.exceptions import JobStoreUnavailableError, UnknownJobError
+from pygeoapi_prefect.jobs import Job, JobStore
+from pygeoapi_prefect.schemas import JobStatus
+from pygeoapi_prefect.settings import ManagerSettings
+
+_FOLLOW_SECONDS = 0.5
+
+
+class _Jobs(click.Group):
+    """Turns the job store's errors into the command line's."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (JobStoreUnavailableError, UnknownJobError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Jobs)
+def jobs() -> None:
+    """List, show and dismiss jobs, and read their logs. Needs the job store alone, no server."""
+
+
+def _open(config: str | None) -> tuple[ManagerSettings, JobStore]:
+    from pygeoapi_prefect.cli.configuration import open_job_store, read_settings
+
+    settings = read_settings(config)
+    return settings, open_job_store(settings)
+
+
+@jobs.command("list")
+@click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only jobs of this status.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def list_jobs(config: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """List jobs, newest first."""
+    _, store = _open(config)
+    found, number_matched = store.list_jobs(status=JobStatus(status) if status else None, limit=limit)
+    for job in found:
+        if as_json:
+            click.echo(json.dumps(_to_json(job)))
+        else:
+            click.echo(f"{job.job_id}  {job.created:%Y-%m-%d %H:%M:%S}Z  {job.status.value:<10}  {job.process_id}")
+    if number_matched > len(found):
+        click.echo(f"… and more than {limit}: raise --limit", err=True)
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.pass_obj
+def show(config: str | None, job_id: str) -> None:
+    """Show one job, with its inputs and where Prefect shows it."""
+    from pygeoapi_prefect.runner.presence import Presence
+
+    settings, store = _open(config)
+    details = store.details(job_id)
+    shown = _to_json(details.job) | {"request": dict(details.request), "result": details.result}
+    runner = Presence(settings.data_dir).read_status()
+    if details.job.flow_run_id and runner and runner.prefect_ui_url:
+        shown["prefect"] = f"{runner.prefect_ui_url}/runs/flow-run/{details.job.flow_run_id}"
+    click.echo(json.dumps(shown, indent=2))
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID…")
+@click.pass_obj
+def dismiss(config: str | None, job_ids: tuple[str, ...]) -> None:
+    """Dismiss jobs that have not ended. Their work is stopped by the runner."""
+    _, store = _open(config)
+    for job_id in job_ids:
+        dismissed = store.dismiss(job_id)
+        click.echo(f"{job_id}  {'dismissed' if dismissed else 'had ended already'}")
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.option("--follow", is_flag=True, help="Go on until the job ends.")
+@click.pass_obj
+def logs(config: str | None, job_id: str, follow: bool) -> None:
+    """Print a job's log."""
+    _, store = _open(config)
+    printed = 0
+    while True:
+        # the status is read first: what is logged before the end is printed before this command ends
+        has_ended = store.status(job_id).is_terminal
+        lines = store.logs(job_id, after=printed)
+        for line in lines:
+            level = logging.getLevelName(line.level)
+            click.echo(f"{line.time:%Y-%m-%dT%H:%M:%S.%f}Z {level:<8} {line.logger}  {line.text}")
+        printed += len(lines)
+        if has_ended or not follow:
+            return
+        time.sleep(_FOLLOW_SECONDS)
+
+
+def _to_json(job: Job) -> dict[str, Any]:
+    values = {name: getattr(job, name) for name in Job.__dataclass_fields__ if name not in ("number", "problem")}
+    return {name: value if isinstance(value, int | str | None) else str(value) for name, value in values.items()} | (
+        {"problem": job.problem.to_json()} if job.problem else {}
+    )
