@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,7 @@ def serving(config: str | None, server: str = "flask") -> Iterator[Serving]:
     bind = configuration["server"]["bind"]
     host, port = str(bind["host"]), int(bind["port"])
     _require_free(host, port)
-    environment = os.environ | {"PYGEOAPI_OPENAPI": _openapi(configuration, presence)}
+    environment = os.environ | {"PYGEOAPI_OPENAPI": _openapi(os.environ["PYGEOAPI_CONFIG"], presence)}
     signal.signal(signal.SIGTERM, _interrupt)
     log_path = presence.folder / "web.log"
     with log_path.open("wb") as log:
@@ -132,11 +132,11 @@ def _require_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise click.ClickException(
-                f"{host}:{port} (server.bind) cannot be used: {error.strerror}. End what listens there, or bind another."
+                f"{host}:{port} (server.bind) cannot be used: {error.strerror}. End what listens there."
             ) from error
 
 
-def _openapi(configuration: Mapping[str, Any], presence: Presence) -> str:
+def _openapi(config: str, presence: Presence) -> str:
     """pygeoapi needs its OpenAPI document; where the environment names none, one is made in the data folder."""
     named = os.environ.get("PYGEOAPI_OPENAPI")
     if named and Path(named).exists():
@@ -145,7 +145,7 @@ def _openapi(configuration: Mapping[str, Any], presence: Presence) -> str:
 
     path = Path(named) if named else presence.folder / "openapi.yml"
     with Step("Making the OpenAPI document"):
-        document = generate_openapi_document(dict(configuration), "yaml", fail_on_invalid_collection=False)
+        document = generate_openapi_document(Path(config), "yaml", fail_on_invalid_collection=False)
         path.write_text(document)
     return str(path)
 
