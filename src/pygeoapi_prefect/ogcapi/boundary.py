@@ -26,6 +26,8 @@ LOGGER = logging.getLogger(__name__)
 Answer = tuple[dict[str, str], int, Any]
 """Headers, HTTP status and content, as pygeoapi's functions return them."""
 
+CALLBACK = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/callback"
+
 INTERNAL_ERROR = "The server made an error while it answered this request. Its log tells more."
 
 _WRAPPED = "_pygeoapi_prefect_wrapped"
@@ -36,6 +38,7 @@ class WrappedManager(Protocol):
     """What the wrappers need of the manager."""
 
     unavailable: dict[str, str]
+    supports_subscribing: bool
 
     def start(self) -> None: ...
     def get_job(self, job_id: str) -> dict[str, Any]: ...
@@ -53,6 +56,9 @@ def install(manager: WrappedManager) -> None:
     _wrap(API, "get_exception", _get_exception)
     for front in _FRONTS:
         _wrap_front(front)
+    # mends: stock declares callbacks whatever the manager supports
+    if not manager.supports_subscribing and CALLBACK in processes.CONFORMANCE_CLASSES:
+        processes.CONFORMANCE_CLASSES.remove(CALLBACK)
 
 
 def uninstall() -> None:
@@ -63,6 +69,8 @@ def uninstall() -> None:
             original = getattr(getattr(wrapped, "__func__", wrapped), _WRAPPED, None)
             if original is not None:
                 setattr(owner, name, original)
+    if CALLBACK not in processes.CONFORMANCE_CLASSES:
+        processes.CONFORMANCE_CLASSES.append(CALLBACK)
     _managers.clear()
 
 

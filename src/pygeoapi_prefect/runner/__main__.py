@@ -85,6 +85,8 @@ class PrefectLink:
             self._server.stop()
 
     def _tell(self, text: str, connection: PrefectConnection | None = None) -> None:
+        if text == self._status.prefect:
+            return
         self._status = replace(
             self._status,
             prefect=text,

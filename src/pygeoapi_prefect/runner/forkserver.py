@@ -61,7 +61,6 @@ class Forkserver:
     def __init__(self, run_worker: Callable[[Connection], None]) -> None:
         """Fork the forkserver. The calling process must be single-threaded."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        runner_pid = os.getpid()
         # what is imported by now stays shared between runner, forkserver and pool workers
         gc.collect()
         gc.freeze()
@@ -69,7 +68,7 @@ class Forkserver:
         if self.pid == 0:
             ours.close()
             try:
-                die_with_parent(runner_pid)
+                # no parent-death signal: it ends when the runner's end of the socket closes, after all that it adopted
                 _Server(theirs, run_worker).serve()
             finally:
                 os._exit(0)

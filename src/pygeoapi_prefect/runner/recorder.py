@@ -39,7 +39,7 @@ FLOW_RUN_STATES: Mapping[JobStatus, FlowRunStateType] = {
 }
 """What Prefect shows of each job status."""
 
-LATE = timedelta(seconds=60)
+LATE = timedelta(seconds=15)
 """Prefect's server sets its own times; a job recorded later than this carries ours in parameters, log and a tag."""
 
 MAX_PARAMETER_CHARACTERS = 1024
@@ -91,7 +91,7 @@ class Recorder:
         self._api: PrefectApi | None = None
         self._shown: dict[str, _Shown] = {}
         self._nudged = threading.Event()
-        self._is_stopping = False
+        self._stopping = threading.Event()
         self._retry_seconds = 0.0
         self._trim_at = 0.0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -106,15 +106,19 @@ class Recorder:
 
     def stop(self, timeout: float) -> None:
         """Record what has ended, for at most *timeout* seconds, then end. The rest stays for the next recorder."""
-        self._is_stopping = True
+        self._stopping.set()
         self._nudged.set()
         self._thread.join(timeout)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._api is not None:
             self._api.close()
+            self._api = None
 
     def _run(self) -> None:
         while True:
-            is_last_round = self._is_stopping
+            is_last_round = self._stopping.is_set()
             pause = _REST_SECONDS
             try:
                 if time.monotonic() >= self._trim_at:
@@ -128,6 +132,9 @@ class Recorder:
                     LOGGER.info("Prefect can be reached again", extra={"action": "record"})
                     self._retry_seconds = 0.0
             except (PrefectUnavailableError, JobStoreUnavailableError) as error:
+                if isinstance(error, PrefectUnavailableError):
+                    # a local server that died is started by the next connect
+                    self._disconnect()
                 if not self._retry_seconds:
                     LOGGER.warning("jobs are recorded later", extra={"action": "record", "reason": str(error)})
                 pause = self._retry_seconds = min(self._retry_seconds * 2 or 0.5, _MAX_RETRY_SECONDS)
@@ -139,8 +146,8 @@ class Recorder:
             self._nudged.wait(pause)
             if self._nudged.is_set():
                 self._nudged.clear()
-                if self._retry_seconds and not self._is_stopping:
-                    time.sleep(self._retry_seconds)
+                # an outage is not shorter because there is more to record
+                self._stopping.wait(self._retry_seconds)
 
     def _trim(self) -> None:
         given_up = self._store.trim_recordings(self._backlog)
@@ -163,7 +170,7 @@ class Recorder:
         return is_left
 
     def _is_quiet(self, job: Job) -> bool:
-        if self._is_stopping or time.monotonic() - self._last_activity() >= _QUIET_SECONDS:
+        if self._stopping.is_set() or time.monotonic() - self._last_activity() >= _QUIET_SECONDS:
             return True
         return job.finished is not None and utc_now() - job.finished >= _PATIENCE
 

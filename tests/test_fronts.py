@@ -1,0 +1,113 @@
+"""Laws of pygeoapi's fronts: the manager behaves alike under each, and to load it starts nothing."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from serving import Server, assert_problem, eventually, running
+
+
+@pytest.mark.parametrize("front", ["flask", "starlette", "gunicorn", "preload"])
+def test_fronts_behave_alike(tmp_path, front):
+    """
+    Before the first request there is no runner and no database; then both ways of execution, problems, pages and
+    dismissal work under every front.
+    """
+    server = Server(tmp_path, front=front)
+    try:
+        server.start(wait=False)
+        eventually(lambda: _listens(server.port), within=30)
+        assert not server.presence.folder.exists()
+        assert not (tmp_path / "jobs.db").exists()
+        eventually(server._answers, within=30)
+        assert server.runner().pid
+        assert server.execute("hello-world", {"name": "Ada"}).json() == "Hello Ada!"
+        job_id = server.submit("sleep", {"seconds": 60})
+        server.wait_for(job_id, "running")
+        response = server.client.delete(f"/jobs/{job_id}")
+        assert (response.status_code, response.json()["status"]) == (200, "dismissed")
+        assert response.headers["content-type"] == "application/json"
+        assert_problem(server.client.get("/jobs/nothing"), 404)
+        assert_problem(server.execute("fail"), 500)
+        assert_problem(server.execute("broken-import"), 503)
+        assert server.execute("bytes", {"size": 300}).content == (bytes(range(256)) * 2)[:300]
+        assert server.client.get("/jobs", params={"f": "html"}).headers["content-type"].startswith("text/html")
+    finally:
+        server.stop()
+
+
+def test_openapi_generation_starts_nothing(tmp_path):
+    """``pygeoapi openapi generate`` loads the manager without database, runner or Prefect."""
+    server = Server(tmp_path)
+    server.cli("openapi", "generate", str(server.config_path), "--output-file", str(server.openapi_path))
+    text = server.openapi_path.read_text()
+    assert "/processes/hello-world/execution" in text
+    assert "callback" not in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml", "openapi.yml"]
+
+
+def test_configuration_is_valid_for_pygeoapi(tmp_path):
+    """pygeoapi's own validation accepts our configuration."""
+    server = Server(tmp_path, prefect={"sleep": {"max_running": 1}})
+    assert server.cli("config", "validate", "-c", str(server.config_path)).returncode == 0
+
+
+def test_callbacks_are_not_promised(tmp_path):
+    """Until callbacks are real the conformance class is not declared."""
+    with running(Server(tmp_path)) as server:
+        declared = server.client.get("/conformance", params={"f": "json"}).json()["conformsTo"]
+        assert any(uri.endswith("/conf/core") for uri in declared if "processes" in uri)
+        assert not any("callback" in uri for uri in declared)
+
+
+def test_wrong_key_is_named_at_start(tmp_path):
+    """A server with a wrong key does not start, and says which."""
+    server = Server(tmp_path, manager={"max_wating": 5})
+    result = server.cli("openapi", "generate", str(server.config_path), "--output-file", "x.yml", check=False)
+    assert result.returncode != 0
+    assert "server.manager.max_wating is not known; did you mean 'max_waiting'?" in result.stderr
+
+
+class TestWithoutCompliance:
+    def test_stock_behaviour_is_what_the_wrappers_mend(self, tmp_path):
+        """
+        With ``ogc_compliance: false`` pygeoapi answers as it does by itself. Each assertion is a stock behaviour that a
+        wrapper mends: when one fails, upstream has mended it and the wrapper can go.
+        """
+        with running(Server(tmp_path, manager={"ogc_compliance": False})) as server:
+            raw = server.execute("hello-world", {"name": "Ada"})
+            assert raw.content == b'{"id":"echo","value":"Hello Ada!"}'
+            job_id = server.submit("fail")
+            server.wait_for(job_id, "failed")
+            hidden = server.results(job_id)
+            assert (hidden.status_code, hidden.json()["description"]) == (400, "job failed")  # B4
+            assert hidden.json()["type"] == "InvalidParameterValue"  # B2
+            done = raw.headers["Location"].rpartition("/")[2]
+            assert server.results(done).headers["content-type"] == "text/html"  # B7
+            deleted = server.client.delete(f"/jobs/{done}")
+            assert not deleted.headers.get("content-type", "").startswith("application/json")  # B6
+            assert "type" not in deleted.json()  # B6
+            body = server.client.post("/processes/hello-world/execution", content="[1]")
+            assert body.status_code == 500  # B9
+
+    def test_documents_are_answered_as_stock_does(self, tmp_path):
+        """Without the wrappers outputs are what the process returned, byte for byte."""
+        with running(Server(tmp_path, manager={"ogc_compliance": False})) as server:
+            assert server.execute("bytes", {"size": 1000}).content == (bytes(range(256)) * 4)[:1000]
+            assert server.execute("several", outputs={"b": {}}).json() == {"b": "B"}
+
+
+def test_manager_is_light():
+    """The web process imports neither prefect nor alembic, nor the runner's loop."""
+    code = (
+        "import sys, pygeoapi_prefect.manager; print([m for m in ('prefect', 'alembic', 'httpx') if m in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

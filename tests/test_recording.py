@@ -1,0 +1,165 @@
+"""Laws of recording: every job appears in Prefect, live while it runs, and Prefect never holds a job up."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
+from serving import Server, eventually, running
+
+
+class Prefect:
+    """Asks a Prefect server what it shows."""
+
+    def __init__(self, api_url: str) -> None:
+        self.client = httpx.Client(base_url=api_url, timeout=30, trust_env=False)
+
+    def flow_run(self, job_id: str) -> dict[str, Any] | None:
+        with suppress(httpx.HTTPError):
+            body = {"flow_runs": {"tags": {"all_": [f"job:{job_id}"]}}}
+            found = self.client.post("/flow_runs/filter", json=body).json()
+            assert len(found) <= 1
+            return found[0] if found else None
+        return None
+
+    def ended(self, job_id: str, *, within: float = 30) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            run = self.flow_run(job_id)
+            return run if run and run["state_type"] in ("COMPLETED", "FAILED", "CANCELLED") else None
+
+        return dict(eventually(look, within=within, what=f"the end of {job_id} in Prefect"))
+
+    def logs(self, flow_run_id: str) -> list[str]:
+        body = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "TIMESTAMP_ASC"}
+        return [line["message"] for line in self.client.post("/logs/filter", json=body).json()]
+
+    def progress(self, flow_run_id: str) -> list[float]:
+        body = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}, "type": {"any_": ["progress"]}}}
+        return [float(artifact["data"]) for artifact in self.client.post("/artifacts/filter", json=body).json()]
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    """A server for which nobody configured Prefect: the runner starts a local one."""
+    folder = tmp_path_factory.mktemp("embedded")
+    server = Server(folder, prefect={"old-signature": {"record": False}})
+    del server.environment["PREFECT_API_URL"]
+    with running(server):
+        status = eventually(lambda: s if (s := server.runner()).prefect_api_url else None, within=90)
+        yield server, Prefect(status.prefect_api_url)
+
+
+class TestLive:
+    def test_successful_job(self, embedded):
+        """A job is a flow run named after process and job, tagged, with its parameters, logs and final state."""
+        server, prefect = embedded
+        job_id = server.submit("talkative", {"seconds": 0})
+        run = prefect.ended(job_id)
+        assert run["name"] == f"talkative {job_id}"
+        assert set(run["tags"]) == {"pygeoapi", "process:talkative", f"job:{job_id}"}
+        assert run["parameters"] == {"job_id": job_id, "inputs": {"seconds": 0}}
+        assert run["state_type"] == "COMPLETED"
+        logs = prefect.logs(run["id"])
+        assert {"a record of the logging module", "a printed line", "a line of a tool"} <= set(logs)
+
+    def test_large_inputs_stay_out_of_prefect(self, embedded):
+        """An input beyond 1024 characters is shown by its type and size."""
+        server, prefect = embedded
+        job_id = server.submit("hello-world", {"name": "x" * 5000})
+        assert prefect.ended(job_id)["parameters"]["inputs"] == {"name": "(str, 5000 characters)"}
+
+    def test_running_job_is_live(self, embedded):
+        """While a job runs Prefect shows it running, with its progress and messages; dismissing it cancels the run."""
+        server, prefect = embedded
+        job_id = server.submit("sleep", {"seconds": 30})
+        run = eventually(lambda: prefect.flow_run(job_id), within=10)
+        assert run["state_type"] == "RUNNING"
+        eventually(lambda: max(prefect.progress(run["id"]), default=0) >= 10, within=15)
+        eventually(lambda: any("step" in line for line in prefect.logs(run["id"])), within=10)
+        server.client.delete(f"/jobs/{job_id}")
+        assert prefect.ended(job_id)["state_type"] == "CANCELLED"
+
+    def test_failed_job_tells_its_reason(self, embedded):
+        """A failed job's run is Failed, with the reason as its message and the traceback in its log."""
+        server, prefect = embedded
+        job_id = server.submit("fail")
+        run = prefect.ended(job_id)
+        assert run["state_type"] == "FAILED"
+        assert "the disk of node 7 is full" in run["state"]["message"]
+        assert any("Traceback" in line for line in prefect.logs(run["id"]))
+
+    def test_waiting_job_that_is_dismissed(self, embedded):
+        """A job that never ran appears as well: as cancelled."""
+        server, prefect = embedded
+        blocking = [server.submit("sleep", {"seconds": 2}) for _ in range(os.cpu_count() or 2)]
+        blocking += [server.submit("sleep", {"seconds": 2})] if len(blocking) < 2 else []
+        job_id = server.submit("sleep", {"seconds": 1})
+        server.client.delete(f"/jobs/{job_id}")
+        assert prefect.ended(job_id)["state_type"] == "CANCELLED"
+        for other in blocking:
+            server.wait_for(other)
+
+    def test_record_false(self, embedded):
+        """A process with ``record: false`` leaves no trace in Prefect."""
+        server, prefect = embedded
+        job_id = server.submit("old-signature")
+        later = server.submit("hello-world", {"name": "later"})
+        prefect.ended(later)
+        assert prefect.flow_run(job_id) is None
+
+    def test_local_server_that_dies_is_started_again(self, embedded):
+        """Jobs run while the local Prefect server is dead, and are recorded when the runner has started it again."""
+        server, prefect = embedded
+        runner_children = Path(f"/proc/{server.runner().pid}/task").glob("*/children")
+        pids = {int(pid) for file in runner_children for pid in file.read_text().split()}
+        (pid,) = [pid for pid in pids if b"prefect_server_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(pid, signal.SIGKILL)
+        response = server.execute("hello-world", {"name": "meanwhile"})
+        assert response.status_code == 200
+        assert prefect.ended(response.headers["Location"].rpartition("/")[2], within=60)["state_type"] == "COMPLETED"
+
+
+class TestOutage:
+    def test_jobs_are_recorded_later(self, tmp_path):
+        """
+        With Prefect down jobs run all the same; they can be counted, survive the runner, and are recorded when Prefect
+        is back, with our times and a tag that says so.
+        """
+        local = LocalPrefectServer(tmp_path / "prefect")
+        local.start()
+        connection = local.connection
+        local.stop()
+        server = Server(tmp_path / "server", environment={"PREFECT_API_URL": connection.api_url})
+        with running(server):
+            job_ids = [
+                server.execute("hello-world", {"name": str(number)}).headers["Location"].rpartition("/")[2]
+                for number in range(3)
+            ]
+            failed = server.submit("fail")
+            server.wait_for(failed)
+            assert "4 jobs to record in Prefect" in server.cli("plugins", "prefect", "doctor", check=False).stdout
+            os.kill(server.runner().pid, signal.SIGKILL)
+            time.sleep(16)
+            local.start()
+            try:
+                local.wait_until_healthy(60)
+                prefect = Prefect(connection.api_url)
+                for job_id in (*job_ids, failed):
+                    run = prefect.ended(job_id, within=60)
+                    assert "recorded-late" in run["tags"]
+                    assert {"created", "started", "finished"} <= set(run["parameters"])
+                    assert prefect.logs(run["id"])[0].startswith("Recorded late. The job was created")
+                assert prefect.ended(failed)["state_type"] == "FAILED"
+                eventually(
+                    lambda: "0 jobs to record" in server.cli("plugins", "prefect", "doctor", check=False).stdout,
+                    within=20,
+                )
+            finally:
+                server.stop()
+                local.stop()
