@@ -137,7 +137,9 @@ class JobStore:
         now = utc_now()
         values = {"message": "", "progress": 0, "created": now, "updated": now, "request": {}, "recorded": False}
         with self.database.write() as connection:
-            connection.execute(insert(jobs).values(values | dict(columns), job_id=job_id, process_id=process_id))
+            connection.execute(
+                insert(jobs).values(values | dict(columns) | {"job_id": job_id, "process_id": process_id})
+            )
             self._notify(connection)
 
     def update(self, job_id: str, columns: Mapping[str, Any]) -> bool:
