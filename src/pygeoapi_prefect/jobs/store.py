@@ -184,6 +184,12 @@ class JobStore:
             query = query.limit(limit + 1)
         with self.database.read() as connection:
             found = [_job(row) for row in connection.execute(query)]
+            if offset and not found:
+                # a page beyond the end: fewer match than the page leaves out
+                matching = select(func.count()).select_from(jobs)
+                return [], connection.scalar(
+                    matching if status is None else matching.where(jobs.c.status == status)
+                ) or 0
         return found[:limit], offset + len(found)
 
     def dismiss(self, job_id: str) -> Job | None:
