@@ -460,19 +460,18 @@ class JobStore:
                 orphan = select(jobs.c.number).where(jobs.c.status == JobStatus.RUNNING, of_no_runner).limit(1)
                 if connection.execute(orphan).first() is None:
                     return []
-        of_gone_runner = or_(jobs.c.runner_id.in_(gone), of_no_runner)
         now = utc_now()
         lost: list[Job] = []
         with self.database.write() as connection:
             if gone:
-                # a runner that renewed meanwhile is not gone
+                # a runner that renewed meanwhile is not gone, and keeps its jobs
                 connection.execute(
                     delete(runners).where(
                         runners.c.runner_id.in_(gone), or_(runners.c.lease_until < _epoch(), runners.c.host == host)
                     )
                 )
             for row in connection.execute(
-                select(*_SUMMARY).where(jobs.c.status == JobStatus.RUNNING, of_gone_runner).with_for_update()
+                select(*_SUMMARY).where(jobs.c.status == JobStatus.RUNNING, of_no_runner).with_for_update()
             ).all():
                 if rerun(row.process_id):
                     values: dict[str, Any] = {
