@@ -144,9 +144,12 @@ class JobStore:
 
     def update(self, job_id: str, columns: Mapping[str, Any]) -> bool:
         """Change a job that has not ended. *columns* are columns of ``ogc_jobs``; returns whether it was changed."""
+        values: dict[str, Any] = {"updated": utc_now(), **columns}
+        if "progress" in values:
+            values["progress"] = self._raised_progress(values["progress"])
         with self.database.write() as connection:
             changed = connection.execute(
-                update(jobs).where(jobs.c.job_id == job_id, _not_ended()).values({"updated": utc_now(), **columns})
+                update(jobs).where(jobs.c.job_id == job_id, _not_ended()).values(values)
             ).rowcount
             self._notify(connection)
         return changed == 1
@@ -382,9 +385,7 @@ class JobStore:
                 update(jobs)
                 .where(*_held(claim))
                 .values(
-                    progress=func.max(jobs.c.progress, percent)
-                    if self.database.is_sqlite
-                    else func.greatest(jobs.c.progress, percent),
+                    progress=self._raised_progress(percent),
                     updated=utc_now(),
                     **({} if message is None else {"message": message[:_MAX_MESSAGE]}),
                 )
@@ -579,6 +580,10 @@ class JobStore:
             ).rowcount
 
     # ---------------------------------------------------------------- pieces
+
+    def _raised_progress(self, percent: int) -> Any:
+        greatest = func.max if self.database.is_sqlite else func.greatest
+        return greatest(jobs.c.progress, percent)
 
     def _insert(self, table: Any) -> Any:
         return sqlite.insert(table) if self.database.is_sqlite else postgresql.insert(table)
