@@ -5,11 +5,11 @@ They may share a PostgreSQL database with others (Prefect's, pygeoapi's own mana
 :data:`REVISION` names the alembic revision that these definitions stand for; a test keeps both in step.
 """
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -29,7 +29,6 @@ from sqlalchemy import (
     TypeDecorator,
     Uuid,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 from pygeoapi_prefect.schemas import JobStatus
 
@@ -65,8 +64,22 @@ class UtcDateTime(TypeDecorator[datetime]):
         return time
 
 
-def _json() -> JSON:
-    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+class AnyJson(TypeDecorator[Any]):
+    """
+    What Python's json can hold, as it is: order of keys, kinds of numbers, NaN, any text.
+
+    A text, for PostgreSQL's ``jsonb`` sorts keys and refuses NUL and lone surrogates, and its ``json`` refuses NaN:
+    requests would be answered 500 and jobs could not end.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
 
 
 def _rising() -> Any:
@@ -95,13 +108,13 @@ jobs = Table(
     Column("updated", UtcDateTime, nullable=False),
     Column("started", UtcDateTime),
     Column("finished", UtcDateTime),
-    Column("request", _json(), nullable=False),
+    Column("request", AnyJson, nullable=False),
     Column("recorded", Boolean, nullable=False),
     Column("claim_number", Integer, nullable=False, server_default="0"),
     Column("runner_id", String(64)),
     Column("media_type", String(255)),
-    Column("result", _json()),
-    Column("problem", _json()),
+    Column("result", AnyJson),
+    Column("problem", AnyJson),
     Column("flow_run_id", Uuid),
     CheckConstraint(
         "(finished IS NOT NULL) = (status IN ('successful', 'failed', 'dismissed'))",
@@ -160,7 +173,7 @@ recordings = Table(
     Column("process_id", String(255), nullable=False),
     Column("flow_run_id", Uuid),
     Column("logs_sent", Integer, nullable=False, server_default="0"),
-    Column("final", _json()),
+    Column("final", AnyJson),
     sqlite_autoincrement=True,
 )
 
