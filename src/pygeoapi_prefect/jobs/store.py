@@ -420,8 +420,7 @@ class JobStore:
                 "time": line.time,
                 "level": line.level,
                 "logger": line.logger[:255],
-                # PostgreSQL stores no NUL in a text
-                "text": line.text[:_MAX_LOG_TEXT].replace("\x00", "\ufffd"),
+                "text": line.text[:_MAX_LOG_TEXT],
             }
             for number, line in enumerate(lines, first_line)
         ]

@@ -6,6 +6,7 @@ They may share a PostgreSQL database with others (Prefect's, pygeoapi's own mana
 """
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,8 @@ from pygeoapi_prefect.schemas import JobStatus
 
 REVISION = "0001"
 VERSION_TABLE = "ogc_alembic_version"
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 metadata = MetaData(
     naming_convention={
@@ -82,6 +85,16 @@ class AnyJson(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+class AnyText(TypeDecorator[str]):
+    """What code says about itself: the characters that no database stores (NUL, lone surrogates) are replaced."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+
+
 def _rising() -> Any:
     # SQLite counts by itself only in a column of exactly the type INTEGER
     return BigInteger().with_variant(Integer(), "sqlite")
@@ -102,7 +115,7 @@ jobs = Table(
     Column("job_id", String(64), nullable=False, unique=True),
     Column("process_id", String(255), nullable=False),
     Column("status", job_status, nullable=False),
-    Column("message", Text, nullable=False),
+    Column("message", AnyText, nullable=False),
     Column("progress", SmallInteger, CheckConstraint("progress BETWEEN 0 AND 100", name="progress"), nullable=False),
     Column("created", UtcDateTime, nullable=False),
     Column("updated", UtcDateTime, nullable=False),
@@ -149,8 +162,8 @@ job_logs = Table(
     Column("line", Integer, primary_key=True),
     Column("time", UtcDateTime, nullable=False),
     Column("level", SmallInteger, nullable=False),
-    Column("logger", String(255), nullable=False),
-    Column("text", Text, nullable=False),
+    Column("logger", AnyText, nullable=False),
+    Column("text", AnyText, nullable=False),
 )
 
 runners = Table(

@@ -78,7 +78,7 @@ def upgrade() -> None:
         sa.Column("line", sa.Integer, primary_key=True),
         sa.Column("time", TIME, nullable=False),
         sa.Column("level", sa.SmallInteger, nullable=False),
-        sa.Column("logger", sa.String(255), nullable=False),
+        sa.Column("logger", sa.Text, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
     )
     op.create_table(
