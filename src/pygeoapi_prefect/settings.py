@@ -170,10 +170,11 @@ def _job_store_url(connection: Any) -> URL:
         return URL.create("sqlite", database=str(Path(connection).absolute()))
     try:
         url = make_url(connection)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):
+        # without its cause: what could not be parsed, such as a port, may be a part of the password
         raise ConfigurationError(
             f"{key} is not a database URL (its text is left out here: it may hold a password)"
-        ) from error
+        ) from None
     backend = url.drivername.partition("+")[0]
     if backend == "sqlite":
         if not url.database or url.database == ":memory:" or "mode=memory" in connection:
