@@ -166,6 +166,9 @@ def _job_store_url(connection: Any) -> URL:
             f"{key} is missing: a file for SQLite, a postgresql:// URL, "
             "or a mapping of host, port, database, user, password"
         )
+    no_file = f"{key}: the web process and the runner share the database, so it must be a file"
+    if connection.strip() == ":memory:":
+        raise ConfigurationError(no_file)
     if "://" not in connection:
         return URL.create("sqlite", database=str(Path(connection).absolute()))
     try:
@@ -178,7 +181,7 @@ def _job_store_url(connection: Any) -> URL:
     backend = url.drivername.partition("+")[0]
     if backend == "sqlite":
         if not url.database or url.database == ":memory:" or "mode=memory" in connection:
-            raise ConfigurationError(f"{key}: the web process and the runner share the database, so it must be a file")
+            raise ConfigurationError(no_file)
         return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg2")
