@@ -203,12 +203,16 @@ def _postgresql_url(connection: Mapping[str, Any], key: str) -> URL:
         raise ConfigurationError(f"{key}.port must be a number") from error
     search_path = connection.get("search_path") or ()
     query = {"options": f"-csearch_path={','.join(map(str, search_path))}"} if search_path else {}
+    host: str | None = str(connection["host"])
+    if str(host).startswith("/"):
+        # the folder of a Unix socket has no place in a URL's authority
+        host, query = None, query | {"host": str(host)}
     password = connection.get("password")
     return URL.create(
         "postgresql+psycopg2",
         username=str(connection["user"]),
         password=None if password is None else str(password),
-        host=str(connection["host"]),
+        host=host,
         port=port,
         database=str(database),
         query=query,
