@@ -95,7 +95,7 @@ class ManagerSettings(_Section):
         processes: Settings of each process by its id.
     """
 
-    connection: str
+    connection: str = Field(repr=False)  # holds the password
     output_dir: str
     data_dir: Path
     runner: Literal["embedded", "external"] = "embedded"
