@@ -91,8 +91,8 @@ class Database:
             try:
                 for attempt in stamina.retry_context(
                     on=JobStoreUnavailableError,
-                    attempts=1 if waited_lately else None,
-                    timeout=self._timeout,
+                    attempts=1 if waited_lately or not self._timeout else None,
+                    timeout=self._timeout or None,
                     wait_initial=0.1,
                     wait_max=2.0,
                 ):
