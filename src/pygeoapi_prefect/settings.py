@@ -95,7 +95,7 @@ class ManagerSettings(_Section):
         processes: Settings of each process by its id.
     """
 
-    connection: str
+    connection: str = Field(repr=False)  # holds the password
     output_dir: str
     data_dir: Path
     runner: Literal["embedded", "external"] = "embedded"
@@ -166,18 +166,22 @@ def _job_store_url(connection: Any) -> URL:
             f"{key} is missing: a file for SQLite, a postgresql:// URL, "
             "or a mapping of host, port, database, user, password"
         )
+    no_file = f"{key}: the web process and the runner share the database, so it must be a file"
+    if connection.strip() == ":memory:":
+        raise ConfigurationError(no_file)
     if "://" not in connection:
         return URL.create("sqlite", database=str(Path(connection).absolute()))
     try:
         url = make_url(connection)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):
+        # without its cause: what could not be parsed, such as a port, may be a part of the password
         raise ConfigurationError(
             f"{key} is not a database URL (its text is left out here: it may hold a password)"
-        ) from error
+        ) from None
     backend = url.drivername.partition("+")[0]
     if backend == "sqlite":
         if not url.database or url.database == ":memory:" or "mode=memory" in connection:
-            raise ConfigurationError(f"{key}: the web process and the runner share the database, so it must be a file")
+            raise ConfigurationError(no_file)
         return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg2")
@@ -199,12 +203,16 @@ def _postgresql_url(connection: Mapping[str, Any], key: str) -> URL:
         raise ConfigurationError(f"{key}.port must be a number") from error
     search_path = connection.get("search_path") or ()
     query = {"options": f"-csearch_path={','.join(map(str, search_path))}"} if search_path else {}
+    host: str | None = str(connection["host"])
+    if str(host).startswith("/"):
+        # the folder of a Unix socket has no place in a URL's authority
+        host, query = None, query | {"host": str(host)}
     password = connection.get("password")
     return URL.create(
         "postgresql+psycopg2",
         username=str(connection["user"]),
         password=None if password is None else str(password),
-        host=str(connection["host"]),
+        host=host,
         port=port,
         database=str(database),
         query=query,

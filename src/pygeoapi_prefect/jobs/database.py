@@ -12,8 +12,8 @@ from typing import Any
 
 import stamina
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError
@@ -91,8 +91,8 @@ class Database:
             try:
                 for attempt in stamina.retry_context(
                     on=JobStoreUnavailableError,
-                    attempts=1 if waited_lately else None,
-                    timeout=self._timeout,
+                    attempts=1 if waited_lately or not self._timeout else None,
+                    timeout=self._timeout or None,
                     wait_initial=0.1,
                     wait_max=2.0,
                 ):
@@ -189,8 +189,24 @@ class Database:
         )
         event.listen(engine, "do_connect", _make_folder)
         event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "checkout", self._check_file)
         event.listen(engine, "begin", _begin)
         return engine
+
+    def _check_file(self, _connection: Any, record: Any, _proxy: Any) -> None:
+        # SQLite goes on writing to a file that was removed or replaced, where nobody else sees it
+        file = _file_id(self.url)
+        if record.info.setdefault("file", file) != file:
+            raise InvalidatePoolError()
+
+
+def _file_id(url: URL) -> tuple[int, int] | None:
+    assert url.database is not None
+    try:
+        status = Path(url.database).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _make_folder(_dialect: Any, _record: Any, cargs: list[Any], _cparams: dict[str, Any]) -> None:

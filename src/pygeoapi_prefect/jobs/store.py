@@ -137,14 +137,19 @@ class JobStore:
         now = utc_now()
         values = {"message": "", "progress": 0, "created": now, "updated": now, "request": {}, "recorded": False}
         with self.database.write() as connection:
-            connection.execute(insert(jobs).values(values | dict(columns), job_id=job_id, process_id=process_id))
+            connection.execute(
+                insert(jobs).values(values | dict(columns) | {"job_id": job_id, "process_id": process_id})
+            )
             self._notify(connection)
 
     def update(self, job_id: str, columns: Mapping[str, Any]) -> bool:
         """Change a job that has not ended. *columns* are columns of ``ogc_jobs``; returns whether it was changed."""
+        values: dict[str, Any] = {"updated": utc_now(), **columns}
+        if "progress" in values:
+            values["progress"] = self._raised_progress(values["progress"])
         with self.database.write() as connection:
             changed = connection.execute(
-                update(jobs).where(jobs.c.job_id == job_id, _not_ended()).values({"updated": utc_now(), **columns})
+                update(jobs).where(jobs.c.job_id == job_id, _not_ended()).values(values)
             ).rowcount
             self._notify(connection)
         return changed == 1
@@ -182,6 +187,12 @@ class JobStore:
             query = query.limit(limit + 1)
         with self.database.read() as connection:
             found = [_job(row) for row in connection.execute(query)]
+            if offset and not found:
+                # a page beyond the end: fewer match than the page leaves out
+                matching = select(func.count()).select_from(jobs)
+                return [], connection.scalar(
+                    matching if status is None else matching.where(jobs.c.status == status)
+                ) or 0
         return found[:limit], offset + len(found)
 
     def dismiss(self, job_id: str) -> Job | None:
@@ -374,9 +385,7 @@ class JobStore:
                 update(jobs)
                 .where(*_held(claim))
                 .values(
-                    progress=func.max(jobs.c.progress, percent)
-                    if self.database.is_sqlite
-                    else func.greatest(jobs.c.progress, percent),
+                    progress=self._raised_progress(percent),
                     updated=utc_now(),
                     **({} if message is None else {"message": message[:_MAX_MESSAGE]}),
                 )
@@ -411,8 +420,7 @@ class JobStore:
                 "time": line.time,
                 "level": line.level,
                 "logger": line.logger[:255],
-                # PostgreSQL stores no NUL in a text
-                "text": line.text[:_MAX_LOG_TEXT].replace("\x00", "\ufffd"),
+                "text": line.text[:_MAX_LOG_TEXT],
             }
             for number, line in enumerate(lines, first_line)
         ]
@@ -452,19 +460,18 @@ class JobStore:
                 orphan = select(jobs.c.number).where(jobs.c.status == JobStatus.RUNNING, of_no_runner).limit(1)
                 if connection.execute(orphan).first() is None:
                     return []
-        of_gone_runner = or_(jobs.c.runner_id.in_(gone), of_no_runner)
         now = utc_now()
         lost: list[Job] = []
         with self.database.write() as connection:
             if gone:
-                # a runner that renewed meanwhile is not gone
+                # a runner that renewed meanwhile is not gone, and keeps its jobs
                 connection.execute(
                     delete(runners).where(
                         runners.c.runner_id.in_(gone), or_(runners.c.lease_until < _epoch(), runners.c.host == host)
                     )
                 )
             for row in connection.execute(
-                select(*_SUMMARY).where(jobs.c.status == JobStatus.RUNNING, of_gone_runner).with_for_update()
+                select(*_SUMMARY).where(jobs.c.status == JobStatus.RUNNING, of_no_runner).with_for_update()
             ).all():
                 if rerun(row.process_id):
                     values: dict[str, Any] = {
@@ -572,6 +579,10 @@ class JobStore:
             ).rowcount
 
     # ---------------------------------------------------------------- pieces
+
+    def _raised_progress(self, percent: int) -> Any:
+        greatest = func.max if self.database.is_sqlite else func.greatest
+        return greatest(jobs.c.progress, percent)
 
     def _insert(self, table: Any) -> Any:
         return sqlite.insert(table) if self.database.is_sqlite else postgresql.insert(table)

@@ -5,11 +5,12 @@ They may share a PostgreSQL database with others (Prefect's, pygeoapi's own mana
 :data:`REVISION` names the alembic revision that these definitions stand for; a test keeps both in step.
 """
 
+import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -29,12 +30,13 @@ from sqlalchemy import (
     TypeDecorator,
     Uuid,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 from pygeoapi_prefect.schemas import JobStatus
 
 REVISION = "0001"
 VERSION_TABLE = "ogc_alembic_version"
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 metadata = MetaData(
     naming_convention={
@@ -65,8 +67,32 @@ class UtcDateTime(TypeDecorator[datetime]):
         return time
 
 
-def _json() -> JSON:
-    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+class AnyJson(TypeDecorator[Any]):
+    """
+    What Python's json can hold, as it is: order of keys, kinds of numbers, NaN, any text.
+
+    A text, for PostgreSQL's ``jsonb`` sorts keys and refuses NUL and lone surrogates, and its ``json`` refuses NaN:
+    requests would be answered 500 and jobs could not end.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+class AnyText(TypeDecorator[str]):
+    """What code says about itself: the characters that no database stores (NUL, lone surrogates) are replaced."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
 
 
 def _rising() -> Any:
@@ -89,19 +115,19 @@ jobs = Table(
     Column("job_id", String(64), nullable=False, unique=True),
     Column("process_id", String(255), nullable=False),
     Column("status", job_status, nullable=False),
-    Column("message", Text, nullable=False),
+    Column("message", AnyText, nullable=False),
     Column("progress", SmallInteger, CheckConstraint("progress BETWEEN 0 AND 100", name="progress"), nullable=False),
     Column("created", UtcDateTime, nullable=False),
     Column("updated", UtcDateTime, nullable=False),
     Column("started", UtcDateTime),
     Column("finished", UtcDateTime),
-    Column("request", _json(), nullable=False),
+    Column("request", AnyJson, nullable=False),
     Column("recorded", Boolean, nullable=False),
     Column("claim_number", Integer, nullable=False, server_default="0"),
     Column("runner_id", String(64)),
     Column("media_type", String(255)),
-    Column("result", _json()),
-    Column("problem", _json()),
+    Column("result", AnyJson),
+    Column("problem", AnyJson),
     Column("flow_run_id", Uuid),
     CheckConstraint(
         "(finished IS NOT NULL) = (status IN ('successful', 'failed', 'dismissed'))",
@@ -136,8 +162,8 @@ job_logs = Table(
     Column("line", Integer, primary_key=True),
     Column("time", UtcDateTime, nullable=False),
     Column("level", SmallInteger, nullable=False),
-    Column("logger", String(255), nullable=False),
-    Column("text", Text, nullable=False),
+    Column("logger", AnyText, nullable=False),
+    Column("text", AnyText, nullable=False),
 )
 
 runners = Table(
@@ -160,7 +186,7 @@ recordings = Table(
     Column("process_id", String(255), nullable=False),
     Column("flow_run_id", Uuid),
     Column("logs_sent", Integer, nullable=False, server_default="0"),
-    Column("final", _json()),
+    Column("final", AnyJson),
     sqlite_autoincrement=True,
 )
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 from sqlalchemy import URL
@@ -111,9 +112,8 @@ class Wakeups:
 
     def _watch_sqlite(self) -> None:
         assert self._url.database is not None
-        with closing(
-            sqlite3.connect(f"file:{self._url.database}?mode=ro", uri=True, isolation_level=None)
-        ) as connection:
+        uri = f"{Path(self._url.database).absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
             last = None
             while not self._stopped:
                 version = connection.execute("PRAGMA data_version").fetchone()[0]

@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"
 down_revision = None
@@ -19,7 +18,7 @@ STATUS = sa.Enum(
     create_constraint=True,
     length=16,
 )
-JSON = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+JSON = sa.Text()
 RISING = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TIME = sa.DateTime(timezone=True)
 
@@ -79,7 +78,7 @@ def upgrade() -> None:
         sa.Column("line", sa.Integer, primary_key=True),
         sa.Column("time", TIME, nullable=False),
         sa.Column("level", sa.SmallInteger, nullable=False),
-        sa.Column("logger", sa.String(255), nullable=False),
+        sa.Column("logger", sa.Text, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
     )
     op.create_table(

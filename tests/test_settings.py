@@ -1,0 +1,255 @@
+"""server.manager and processor.prefect: what is refused, and that the refusal names the YAML key."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import make_url
+
+from pygeoapi_prefect.exceptions import ConfigurationError
+from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.settings import ManagerSettings, ProcessSettings
+
+MakeSettings = Callable[..., ManagerSettings]
+SECRET = "s3cr3t/@:?#%"
+MAPPING = {"host": "db", "database": "ogc", "user": "me"}
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key": ({"max_runing": 2}, "server.manager.max_runing is not known; did you mean 'max_running'?"),
+    "key like no other": ({"zzz": 2}, "server.manager.zzz is not known; known keys: connection, data_dir, database_ti"),
+    "text for a number": ({"max_running": "many"}, "server.manager.max_running: "),
+    "number too small": ({"max_running": 0}, "server.manager.max_running: "),
+    "negative seconds": ({"sync_timeout": -1}, "server.manager.sync_timeout: "),
+    "lease too short": ({"lease": 0.5}, "server.manager.lease: "),
+    "no waits at all": ({"max_sync_waits": 0}, "server.manager.max_sync_waits: "),
+    "unknown runner": ({"runner": "somewhere"}, "server.manager.runner: "),
+    "text for a switch": ({"ogc_compliance": "maybe"}, "server.manager.ogc_compliance: "),
+    "no connection": ({"connection": None}, "server.manager.connection is missing"),
+    "blank connection": ({"connection": "  "}, "server.manager.connection is missing"),
+    "connection of a wrong type": ({"connection": 5}, "server.manager.connection is missing"),
+    "no output_dir": ({"output_dir": None}, "server.manager.output_dir is missing"),
+    "no local folder": (
+        {"connection": "postgresql://db/ogc", "output_dir": "s3://bucket/prefix"},
+        "server.manager.data_dir is missing",
+    ),
+    "MySQL": ({"connection": "mysql://me:pw@db/ogc"}, "server.manager.connection: 'mysql' is not supported"),
+    "MongoDB": ({"connection": "mongodb://db/ogc"}, "server.manager.connection: 'mongodb' is not supported"),
+    "no URL": ({"connection": f"://me:{SECRET}@"}, "server.manager.connection is not a database URL"),
+    "a port of letters": (
+        {"connection": f"postgresql://me:{SECRET}@db:port/ogc"},
+        "server.manager.connection is not a database URL",
+    ),
+    "SQLite in memory": ({"connection": "sqlite://"}, "server.manager.connection: the web process and the runner"),
+    "SQLite :memory:": ({"connection": "sqlite:///:memory:"}, "server.manager.connection: the web process and the"),
+    "SQLite mode=memory": (
+        {"connection": "sqlite:///file:x?mode=memory&uri=true"},
+        "server.manager.connection: the web process and the runner",
+    ),
+    "bare :memory:": ({"connection": ":memory:"}, "server.manager.connection: the web process and the runner"),
+    "mapping without host": (
+        {"connection": {"database": "ogc", "user": "me", "password": SECRET}},
+        "server.manager.connection.host is missing",
+    ),
+    "mapping without database": (
+        {"connection": {"host": "db", "user": "me", "password": SECRET}},
+        "server.manager.connection.database is missing",
+    ),
+    "mapping without user": (
+        {"connection": {"host": "db", "dbname": "ogc", "password": SECRET}},
+        "server.manager.connection.user is missing",
+    ),
+    "mapping with a bad port": (
+        {"connection": MAPPING | {"port": "five", "password": SECRET}},
+        "server.manager.connection.port must be a number",
+    ),
+    "mapping with an unknown key": (
+        {"connection": MAPPING | {"passwd": SECRET}},
+        "server.manager.connection.passwd is not known",
+    ),
+    "process without a processor": (
+        {"processes": {"ndvi": {"type": "process"}}},
+        "resources.ndvi.processor.name is missing",
+    ),
+    "process without a name": (
+        {"processes": {"ndvi": {"processor": {"prefect": {}}}}},
+        "resources.ndvi.processor.name is missing",
+    ),
+    "prefect of a wrong type": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": "yes"}}}},
+        "resources.ndvi.processor.prefect must be a mapping",
+    ),
+    "unknown key of a process": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"timelimit": 5}}}}},
+        "resources.ndvi.processor.prefect.timelimit is not known; did you mean 'time_limit'?",
+    ),
+    "bad value of a process": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"isolation": "vm"}}}}},
+        "resources.ndvi.processor.prefect.isolation: ",
+    ),
+    "no running jobs at all": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"max_running": 0}}}}},
+        "resources.ndvi.processor.prefect.max_running: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_refusal_names_its_key(make_settings: MakeSettings, why: str) -> None:
+    """The message begins with the YAML key, says what is wrong, and never holds a password."""
+    keys, message = REFUSED[why]
+    with pytest.raises(ConfigurationError) as refused:
+        make_settings(**keys)
+    assert str(refused.value).startswith(message)
+    cause: BaseException | None = refused.value
+    while cause is not None:
+        assert SECRET not in str(cause)
+        assert SECRET not in repr(cause)
+        cause = cause.__cause__
+
+
+def test_every_wrong_key_is_named_at_once(make_settings: MakeSettings) -> None:
+    """Who repairs a configuration learns of all that is wrong in a section in one go."""
+    with pytest.raises(ConfigurationError) as refused:
+        make_settings(lease="x", max_waiting=0, nonsense=1)
+    for key in ("lease", "max_waiting", "nonsense"):
+        assert f"server.manager.{key}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [f"postgresql://me:{SECRET.replace('/', '%2F').replace('@', '%40')}@db/ogc", MAPPING | {"password": SECRET}],
+    ids=["URL", "mapping"],
+)
+def test_settings_do_not_show_the_password(make_settings: MakeSettings, connection: Any) -> None:
+    """Settings may stand in a log or a traceback."""
+    settings = make_settings(connection=connection)
+    for shown in (repr(settings), str(settings)):
+        assert "s3cr3t" not in shown
+    assert "s3cr3t" not in repr(make_url(settings.connection))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+asyncpg"])
+def test_every_postgresql_url_means_our_driver(make_settings: MakeSettings, scheme: str) -> None:
+    """Whatever driver a URL names, the job store uses its own; the rest stays."""
+    settings = make_settings(connection=f"{scheme}://me:pw@db:5433/ogc?sslmode=require")
+    assert settings.connection == "postgresql+psycopg2://me:pw@db:5433/ogc?sslmode=require"
+    assert not settings.is_sqlite
+
+
+def test_a_mapping_is_a_postgresql_url(make_settings: MakeSettings) -> None:
+    """pygeoapi's own way to write a connection is understood, a password of any characters included."""
+    connection = {"host": "db", "port": "5433", "dbname": "ogc", "user": "me", "password": SECRET}
+    url = make_url(make_settings(connection=connection | {"search_path": ["a", "b"]}).connection)
+    assert (url.drivername, url.host, url.port, url.database) == ("postgresql+psycopg2", "db", 5433, "ogc")
+    assert (url.username, url.password) == ("me", SECRET)
+    assert url.query == {"options": "-csearch_path=a,b"}
+    url = make_url(make_settings(connection=MAPPING | {"password": 12}).connection)
+    assert (url.port, url.database, url.password, url.query) == (5432, "ogc", "12", {})
+
+
+def test_a_mapping_reaches_its_database(make_settings: MakeSettings, postgresql_url: str) -> None:
+    """The search path of a mapping is where the tables are made."""
+    url = make_url(postgresql_url)
+    connection = {"host": url.query["host"], "database": url.database, "user": "postgres"}
+    for settings in (
+        make_settings(connection=postgresql_url),
+        make_settings(connection=connection),
+        make_settings(connection=connection | {"search_path": ["pg_catalog", "public"]}),
+    ):
+        database = Database(settings.connection, timeout=5)
+        with database.read() as found:
+            assert found.exec_driver_sql("SELECT count(*) FROM ogc_jobs").scalar() == 0
+            assert found.exec_driver_sql("SELECT current_database()").scalar() == url.database
+        database.dispose()
+
+
+@pytest.mark.parametrize("name", ["jobs.db", "a b.db", "a&b?c#d%20e.db", "ü.db"])
+def test_a_path_is_a_sqlite_file(make_settings: MakeSettings, tmp_path: Path, name: str) -> None:
+    """A plain path is that very file, of whatever characters."""
+    settings = make_settings(connection=str(tmp_path / name))
+    assert settings.is_sqlite
+    Database(settings.connection, timeout=5).prepare()
+    assert (tmp_path / name).is_file()
+
+
+def test_relative_paths_are_made_absolute(
+    make_settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner has another working directory than the web process, and finds the same files."""
+    monkeypatch.chdir(tmp_path)
+    for connection in ("jobs.db", "sqlite:///jobs.db"):
+        settings = make_settings(connection=connection, output_dir="out", data_dir="data")
+        assert make_url(settings.connection).database == str(tmp_path / "jobs.db")
+        assert (settings.output_dir, settings.data_dir) == (str(tmp_path / "out"), tmp_path / "data")
+
+
+def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
+    """What stands in the configuration reference is what an empty section means."""
+    values = make_settings().model_dump(exclude={"connection", "output_dir", "max_running"})
+    assert values == {
+        "data_dir": tmp_path / "pygeoapi-prefect",
+        "runner": "embedded",
+        "max_waiting": 1000,
+        "sync_timeout": 20,
+        "max_sync_waits": None,
+        "lease": 15,
+        "shutdown_grace": 10,
+        "dismiss_grace": 1,
+        "database_timeout": 10,
+        "jobs_per_worker": 500,
+        "record_backlog": 10_000,
+        "ogc_compliance": True,
+    }
+    assert make_settings().max_running >= 2
+    assert ProcessSettings().model_dump() == {
+        "record": True,
+        "max_running": None,
+        "isolation": "fork",
+        "time_limit": None,
+        "rerun_lost": False,
+    }
+
+
+def test_the_data_folder_is_beside_what_is_local(make_settings: MakeSettings, tmp_path: Path) -> None:
+    """Beside a SQLite file, else in the local result store."""
+    assert make_settings(output_dir="s3://bucket").data_dir == tmp_path / "pygeoapi-prefect"
+    assert make_settings(connection="postgresql://db/ogc").data_dir == tmp_path / ".pygeoapi-prefect"
+
+
+def test_result_store_urls_stay_as_they_are(make_settings: MakeSettings) -> None:
+    """An fsspec URL is passed on untouched."""
+    assert make_settings(output_dir="s3://bucket/a b?c").output_dir == "s3://bucket/a b?c"
+
+
+def test_processes_have_their_own_settings(make_settings: MakeSettings) -> None:
+    """Keys of processor.prefect are the process's; a process without them, or no longer there, has the defaults."""
+    prefect = {"record": False, "max_running": 1, "isolation": "spawn", "time_limit": 0.5, "rerun_lost": True}
+    settings = make_settings(
+        processes={
+            "own": {"type": "process", "processor": {"name": "a.B", "prefect": prefect}},
+            "empty": {"type": "process", "processor": {"name": "a.B", "prefect": None}},
+            "plain": {"type": "process", "processor": {"name": "HelloWorld"}},
+        }
+    )
+    assert settings.process("own").model_dump() == prefect
+    assert [settings.process(name) for name in ("empty", "plain", "removed")] == [ProcessSettings()] * 3
+
+
+def test_settings_are_frozen(make_settings: MakeSettings) -> None:
+    """Parsed once, settings never change."""
+    settings = make_settings(processes={"p": {"processor": {"name": "a.B"}}})
+    for section, name in ((settings, "lease"), (settings.process("p"), "record")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, name, 1)
+    with pytest.raises(TypeError):
+        settings.processes["q"] = ProcessSettings()  # type: ignore[index]
+
+
+def test_the_given_mapping_stays_as_it_is() -> None:
+    """pygeoapi's configuration is read, never changed."""
+    manager_def = {"name": "x", "connection": "jobs.db", "output_dir": "out", "processes": {}}
+    before = dict(manager_def)
+    ManagerSettings.from_manager_def(manager_def)
+    assert manager_def == before
