@@ -5,7 +5,6 @@ The main job, from one command: serve the terrain example and execute a process 
 """
 
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def demo(once: bool, port: int, data: str, server: str | None) -> None:
     with serving(str(HERE / "config.yml"), server or "flask") as started:
         with httpx.Client(base_url=started.url, timeout=60, trust_env=False) as client:
             execute_synchronously(client)
-            job_url = execute_asynchronously(client)
+            job_url = execute_asynchronously(client, Path(data) / "hillshade.tif")
         tell_addresses(started)
         tell_flow_run(started, job_url)
         if not once:
@@ -56,8 +55,8 @@ def execute_synchronously(client: httpx.Client) -> None:
     )
 
 
-def execute_asynchronously(client: httpx.Client) -> str:
-    """A hillshade of the whole grid, as a GeoTIFF; returns the job's address."""
+def execute_asynchronously(client: httpx.Client, path: Path) -> str:
+    """A hillshade of the whole grid, as a GeoTIFF in *path*; returns the job's address."""
     click.echo("Asynchronously: hillshade of the whole grid as a GeoTIFF")
     response = client.post("/processes/terrain/execution", json=HILLSHADE, headers={"Prefer": "respond-async"})
     response.raise_for_status()
@@ -68,7 +67,6 @@ def execute_asynchronously(client: httpx.Client) -> str:
         raise click.ClickException(f"the job is {job['status']}: {job['message']}")
     raster = client.get(f"{job_url}/results")
     raster.raise_for_status()
-    path = Path(tempfile.gettempdir()) / "hillshade.tif"
     path.write_bytes(raster.content)
     click.echo(f"  {job['status']}: {raster.headers['Content-Type']}, {len(raster.content)} bytes, in {path}\n")
     return str(job_url)

@@ -116,12 +116,14 @@ class JobFailedError(PygeoapiPrefectError, host.ProcessorExecuteError):
 
     Args:
         reason: The job's message, already fit for the client.
+        job_id: The job; the boundary answers its ``Location``.
         http_status_code: From the job's stored problem.
         ogc_exception_code: From the job's stored problem.
     """
 
-    def __init__(self, reason: str, *, http_status_code: int, ogc_exception_code: str) -> None:
+    def __init__(self, reason: str, *, job_id: str, http_status_code: int, ogc_exception_code: str) -> None:
         super().__init__(user_msg=reason)
+        self.job_id = job_id
         self.http_status_code = HTTPStatus(http_status_code)
         self.ogc_exception_code = ogc_exception_code
 

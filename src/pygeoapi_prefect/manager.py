@@ -18,6 +18,7 @@ from pygeoapi.util import JobStatus as HostJobStatus
 
 from pygeoapi_prefect import ogcapi
 from pygeoapi_prefect.exceptions import (
+    ExecutionRefusedError,
     InvalidInputsError,
     JobFailedError,
     ProcessUnavailableError,
@@ -123,7 +124,7 @@ class PrefectManager(BaseManager):
             data_dict: The inputs.
             execution_mode: What the client prefers.
             requested_outputs: Selection of outputs.
-            subscriber: Not supported, and not passed by pygeoapi.
+            subscriber: Refused: nobody would be called back.
             requested_response: ``raw`` or ``document``.
 
         Returns:
@@ -141,6 +142,8 @@ class PrefectManager(BaseManager):
             raise UnknownProcessError(f"There is no process {process_id!r}")
         if not isinstance(data_dict, Mapping):
             raise InvalidInputsError(user_msg="'inputs' must be an object of input names and values.")
+        if subscriber is not None:
+            raise ExecutionRefusedError(user_msg="Callbacks ('subscriber') are not supported. Poll the job instead.")
         self.start()
         options = self._descriptions[process_id].get("jobControlOptions") or [JobControlOption.SYNC_EXECUTE]
         may_run_async = JobControlOption.ASYNC_EXECUTE in options
@@ -188,6 +191,7 @@ class PrefectManager(BaseManager):
             problem = job.problem
             raise JobFailedError(
                 job.message,
+                job_id=job.job_id,
                 http_status_code=problem.status if problem else 500,
                 ogc_exception_code=problem.type if problem else "about:blank",
             )
@@ -247,7 +251,7 @@ class PrefectManager(BaseManager):
         if not job.status.is_terminal and store.dismiss(job_id) is not None:
             return True
         store.remove(job_id, clean_up=self._removes_resources(job.process_id))
-        self._results.delete_job(job_id)
+        self._results.delete(job_id)
         return True
 
     def _removes_resources(self, process_id: str) -> bool:

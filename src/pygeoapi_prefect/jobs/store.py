@@ -12,6 +12,7 @@ from sqlalchemy import (
     Float,
     Insert,
     Row,
+    and_,
     delete,
     func,
     insert,
@@ -60,6 +61,7 @@ _SUMMARY = [column for column in jobs.c if column.name not in _LARGE]
 _DETAILS = list(jobs.c)
 _CLAIM_LOCK = 0x6F67635F636C6D
 _WAITING, _CLEANUPS = -1, -2
+_MAX_CLAIMS = 3  # a job that ends its runner again and again is not run for ever
 _MAX_MESSAGE = 2000
 _MAX_LOG_TEXT = 8192
 
@@ -400,7 +402,7 @@ class JobStore:
             "message": outcome.message[:_MAX_MESSAGE],
             "finished": now,
             "updated": now,
-            "media_type": outcome.media_type,
+            "media_type": outcome.media_type and outcome.media_type[:255],
             "result": None if outcome.result is None else dict(outcome.result),
             "problem": None if outcome.problem is None else outcome.problem.to_json(),
         }
@@ -473,7 +475,7 @@ class JobStore:
             for row in connection.execute(
                 select(*_SUMMARY).where(jobs.c.status == JobStatus.RUNNING, of_no_runner).with_for_update()
             ).all():
-                if rerun(row.process_id):
+                if row.claim_number < _MAX_CLAIMS and rerun(row.process_id):
                     values: dict[str, Any] = {
                         "status": JobStatus.ACCEPTED,
                         "message": "The runner of this job was lost; the job waits to run again",
@@ -500,6 +502,12 @@ class JobStore:
                 self._notify(connection)
         return lost
 
+    def add_cleanup(self, job_id: str, process_id: str) -> None:
+        """Have a runner let the processor remove the job's resources."""
+        with self.database.write() as connection:
+            connection.execute(insert(cleanups).values(job_id=job_id, process_id=process_id))
+            self._notify(connection)
+
     def next_cleanups(self, *, limit: int) -> list[tuple[int, str, str]]:
         """(number, job id, process id) of deleted jobs whose processor shall remove its resources."""
         with self.database.read() as connection:
@@ -517,9 +525,22 @@ class JobStore:
 
     # ---------------------------------------------------------------- recorder's side
 
-    def recordings(self, *, ended: bool, limit: int) -> list[Recording]:
-        """Jobs that Prefect does not show completely yet, oldest first: those that have ended, or those that run."""
+    def recordings(self, *, ended: bool, limit: int, runner_id: str | None = None) -> list[Recording]:
+        """
+        Jobs that Prefect does not show completely yet, oldest first.
+
+        Args:
+            ended: Those that have ended; else those that run.
+            limit: At most so many.
+            runner_id: Only those of this runner. The runner that is registered longest has those of nobody as well:
+                of runners that are gone, and of jobs that never ran. None: all.
+        """
         status = or_(jobs.c.job_id.is_(None), not_(_not_ended())) if ended else jobs.c.status == JobStatus.RUNNING
+        if runner_id is not None:
+            living = select(runners.c.runner_id)
+            eldest = living.order_by(runners.c.started, runners.c.runner_id).limit(1).scalar_subquery()
+            of_nobody = or_(jobs.c.runner_id.is_(None), jobs.c.runner_id.not_in(living))
+            status = and_(status, or_(jobs.c.runner_id == runner_id, and_(of_nobody, literal(runner_id) == eldest)))
         with self.database.read() as connection:
             rows = connection.execute(
                 select(

@@ -15,6 +15,7 @@ from pygeoapi.util import to_json
 
 from pygeoapi_prefect.exceptions import (
     InvalidInputsError,
+    JobFailedError,
     ProcessUnavailableError,
     PygeoapiPrefectError,
     SyncWaitEndedError,
@@ -205,10 +206,11 @@ def _get_exception(
     if isinstance(error, PygeoapiPrefectError):
         status, code, description = error.http_status_code, error.ogc_exception_code, error.client_message
         LOGGER.info("request refused", extra={"action": "answer", "reason": str(error)})
-        if isinstance(error, SyncWaitEndedError):
+        if isinstance(error, SyncWaitEndedError | JobFailedError):
             headers["Location"] = f"{api.base_url}/jobs/{error.job_id}"
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers.setdefault("Retry-After", "5")
+        elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+            # to send the request again is right: nothing was made of it
+            headers["Retry-After"] = "5"
     if format_ == F_HTML or status == HTTPStatus.NO_CONTENT:
         return original(api, status, headers, format_, code, description)
     return _problem_answer(headers, status, code, description)

@@ -15,8 +15,8 @@ def report_progress(percent: float, message: str | None = None) -> None:
     """
     Tell how far the job is; shown by ``GET /jobs/{jobId}`` and in Prefect while the job runs.
 
-    Call it from any code and any thread of the job's process. Outside a job it only writes a debug log line. The
-    progress of a job never goes backwards, and 100 is reached by success alone.
+    Call it from any code and any thread of the job's process, and of processes that it forks. Outside a job it only
+    writes a debug log line. The progress of a job never goes backwards, and 100 is reached by success alone.
 
     Args:
         percent: From 0 to 100.

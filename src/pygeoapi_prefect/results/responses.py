@@ -44,14 +44,19 @@ def respond(
     stored = StoredValue.from_json(manifest["return"])
     value = store.read(stored)
     meaning = manifest["meaning"]
-    if as_returned or meaning == "whole":
+    is_document = request.get("response") == ResponseForm.DOCUMENT
+    if as_returned:
+        return Response(stored.media_type, value)
+    if meaning == "whole":
+        if is_document and stored.form != "json":
+            return Response(JSON_MEDIA_TYPE, {"return": _in_document(value, stored)})
         return Response(stored.media_type, value)
     if meaning == "outputs":
         outputs = _select(value, request.get("outputs"))
     else:
         (output_id,) = manifest["outputs"]
         outputs = {output_id: value["value"] if meaning == "wrapped" else value}
-    if request.get("response") == ResponseForm.DOCUMENT:
+    if is_document:
         return Response(JSON_MEDIA_TYPE, {name: _in_document(value, stored) for name, value in outputs.items()})
     if len(outputs) != 1:
         return Response(stored.media_type, outputs)

@@ -2,7 +2,8 @@
 What a processor's plain ``(media type, value)`` means.
 
 1. One declared output: a dictionary ``{id: <that output>, value}`` is unwrapped, anything else is the output's value.
-2. Several declared outputs: a dictionary whose keys are declared ids is the map of outputs.
+2. Several declared outputs: a dictionary whose keys are declared ids is the map of outputs. Anything else is the value
+   of the output that was asked for, if it was one and the processor was told so.
 3. Otherwise the whole return is stored as it is.
 
 The return itself is always what is stored; the manifest notes which of the cases it is.
@@ -25,7 +26,13 @@ class UnusableReturnError(PygeoapiPrefectError):
 
 
 def store_return(
-    store: ResultStore, folder: str, media_type: Any, value: Any, declared_outputs: Sequence[str]
+    store: ResultStore,
+    folder: str,
+    media_type: Any,
+    value: Any,
+    declared_outputs: Sequence[str],
+    *,
+    requested_outputs: Any = None,
 ) -> dict[str, Any]:
     """
     Store what a process returned.
@@ -36,6 +43,7 @@ def store_return(
         media_type: As returned; None is JSON.
         value: As returned: text, bytes, or anything that JSON can hold.
         declared_outputs: Ids of the outputs in the process description.
+        requested_outputs: The selection that the processor was given; None where it takes none.
 
     Returns:
         The manifest.
@@ -47,7 +55,12 @@ def store_return(
     media_type = str(media_type or JSON_MEDIA_TYPE)
     form, encoded = _encode(value)
     stored = store.write(folder, "return", media_type, encoded, form)
-    return {"return": stored.to_json(), "outputs": list(declared_outputs), "meaning": _meaning(value, declared_outputs)}
+    outputs = list(declared_outputs)
+    meaning = _meaning(value, outputs)
+    if meaning == "whole" and isinstance(requested_outputs, Mapping | list) and len(requested_outputs) == 1:
+        outputs = [output_id for output_id in requested_outputs if output_id in outputs] or outputs
+        meaning = _meaning(value, outputs)
+    return {"return": stored.to_json(), "outputs": outputs, "meaning": meaning}
 
 
 def _encode(value: Any) -> tuple[Form, Any]:

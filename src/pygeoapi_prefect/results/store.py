@@ -119,21 +119,26 @@ class ResultStore:
         data = self.read_bytes(value)
         return data if value.form == "binary" else data.decode()
 
-    def delete_job(self, job_id: str) -> None:
-        """Remove everything that the job stored; nothing happens when that is nothing. Raises ResultStoreError."""
+    def delete(self, folder: str) -> None:
+        """
+        Remove what a job (``<job id>``) or one of its claims (``<job id>/<claim number>``) stored, if anything.
+
+        Raises:
+            ResultStoreError: It cannot be removed.
+        """
         try:
             file_system, root = self._open()
-            file_system.rm(f"{root}/{job_id}", recursive=True)
+            file_system.rm(f"{root}/{folder}", recursive=True)
         except FileNotFoundError:
             return
         except Exception as error:
-            raise ResultStoreError(f"Stored outputs of job {job_id} could not be removed: {error}") from error
+            raise ResultStoreError(f"Stored outputs {folder} could not be removed: {error}") from error
 
     def check(self) -> None:
         """Write, read and remove a small file. Raises ResultStoreError."""
         value = self.write(".check", "check", "application/octet-stream", b"check", "binary")
         self.read_bytes(value)
-        self.delete_job(".check")
+        self.delete(".check")
 
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:

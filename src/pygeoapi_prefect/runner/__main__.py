@@ -55,8 +55,8 @@ class PrefectLink:
         self._server: LocalPrefectServer | None = None
         self.is_recording = True
 
-    def connect(self) -> PrefectApi:
-        """For the recorder. Raises PrefectUnavailableError while Prefect cannot be reached."""
+    def connect(self) -> PrefectApi | None:
+        """For the recorder; None where nothing is recorded. Raises PrefectUnavailableError to be called again."""
         try:
             if self._connection is None and self._server is None:
                 self._connection = configured_connection()
@@ -69,7 +69,7 @@ class PrefectLink:
         if not self._may_start_server:
             self.is_recording = False
             self._tell("not recorded: Prefect's settings name no API. Set PREFECT_API_URL.")
-            raise PrefectUnavailableError("Prefect's settings name no API")
+            return None
         if self._server is None:
             self._server = LocalPrefectServer(self._presence.prefect)
         if not self._server.is_alive():
@@ -133,7 +133,11 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
     if embedded:
         presence.write_status(status)
     recorder = Recorder(
-        store, link.connect, last_activity=lambda: service.last_activity, backlog=settings.record_backlog
+        store,
+        service.runner_id,
+        link.connect,
+        last_activity=lambda: service.last_activity,
+        backlog=settings.record_backlog,
     )
     install_signal_handlers(service)
     recorder.start()

@@ -248,6 +248,6 @@ def _reason(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         with suppress(ValueError):
-            return f"killed by signal {number} ({signal.Signals(number).name})"
-        return f"killed by signal {number}"
+            return f"was killed by signal {number} ({signal.Signals(number).name})"
+        return f"was killed by signal {number}"
     return f"ended with exit code {os.WEXITSTATUS(status)}"

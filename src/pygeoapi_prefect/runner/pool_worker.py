@@ -73,7 +73,7 @@ class JobStopped(BaseException):
 def run_worker(connection: Connection) -> None:
     """Take jobs from *connection* until the runner closes it."""
     channel = _Channel(connection)
-    output = _capture_output()
+    output = _capture_output(channel)
     # the runner's own handlers write to what is captured now
     logging.getLogger().handlers[:] = [_JobLog(channel)]
     logging.getLogger().setLevel(logging.INFO)
@@ -138,6 +138,7 @@ def _execute(assignment: Assignment, store: ResultStore) -> Outcome:
         media_type,
         value,
         list(processor.metadata.get("outputs") or {}),
+        requested_outputs=arguments.get("outputs"),
     )
     return Outcome(
         JobStatus.SUCCESSFUL, MESSAGE_SUCCESSFUL, media_type=manifest["return"]["media_type"], result=manifest
@@ -215,10 +216,16 @@ def _end_children() -> None:
 
 
 class _Channel:
-    """The worker's side of the connection; used from every thread of the job."""
+    """
+    The worker's side of the connection; used from every thread of the job.
+
+    Processes that the job forks inherit it and would garble it: what they tell goes through the captured output.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._pid = os.getpid()
+        self.mark = f"\x00progress-{self._pid}\x00"
         self._lock = threading.RLock()
         self._lines_left = 0
         self._percent = 0
@@ -232,10 +239,16 @@ class _Channel:
         self.send({"tell": "done", "outcome": asdict(outcome)})
 
     def progress(self, percent: int, message: str | None) -> None:
+        if os.getpid() != self._pid:
+            os.write(2, f"{self.mark}{percent} {message or ''}\n".encode(errors="replace"))
+            return
         self._percent = max(self._percent, percent)
         self.send({"tell": "progress", "percent": self._percent, "message": message})
 
     def log(self, level: int, logger: str, text: str) -> None:
+        if os.getpid() != self._pid:
+            os.write(2, f"{text}\n".encode(errors="replace"))
+            return
         with self._lock:
             if self._lines_left <= 0:
                 return
@@ -271,8 +284,9 @@ class _JobLog(logging.Handler):
 class _CapturedOutput:
     """What the job and its tools print becomes lines of its log."""
 
-    def __init__(self, read_fd: int) -> None:
+    def __init__(self, read_fd: int, channel: _Channel) -> None:
         self._read_fd = read_fd
+        self._channel = channel
         self._mark = f"\x00{os.getpid()}-{id(self)}\x00"
         self._drained = threading.Event()
         self._log = logging.getLogger(_OUTPUT_LOGGER)
@@ -291,20 +305,24 @@ class _CapturedOutput:
         with os.fdopen(self._read_fd, errors="replace") as lines:
             for line in lines:
                 text, mark, _ = line.rstrip("\n").partition(self._mark)
+                text, is_progress, progress = text.partition(self._channel.mark)
+                if is_progress:
+                    percent, _, message = progress.partition(" ")
+                    self._channel.progress(int(percent), message or None)
                 if text.strip():
                     self._log.info("%s", text)
                 if mark:
                     self._drained.set()
 
 
-def _capture_output() -> _CapturedOutput:
+def _capture_output(channel: _Channel) -> _CapturedOutput:
     read_fd, write_fd = os.pipe()
     for fd in (1, 2):
         os.dup2(write_fd, fd)
     os.close(write_fd)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False, errors="replace")
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="replace")
-    return _CapturedOutput(read_fd)
+    return _CapturedOutput(read_fd, channel)
 
 
 if __name__ == "__main__":

@@ -44,10 +44,10 @@ class Presence:
         self._status = folder / "runner.json"
 
     def make(self) -> None:
-        """Make the folder, for its user alone."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
-        self.scratch.mkdir(exist_ok=True)
+        """Make the folder, for its user alone; one that is there already keeps its permissions."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
 
     def web_lock(self) -> FileLock:
         """Held shared by each web process."""

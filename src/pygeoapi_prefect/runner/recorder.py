@@ -70,8 +70,9 @@ class Recorder:
 
     Args:
         store: Where the jobs are.
-        connect: Called in the recorder's thread until it returns an API; raises PrefectUnavailableError to be called
-            again later.
+        runner_id: Whose jobs are recorded, beside those of nobody.
+        connect: Called in the recorder's thread when there is no connection; raises PrefectUnavailableError to be
+            called again later. None says that there is nothing to record to, for good.
         last_activity: When a job last started or ended (monotonic seconds): recording waits for a quiet moment.
         backlog: How many jobs may wait to be recorded; older ones are given up.
     """
@@ -79,12 +80,14 @@ class Recorder:
     def __init__(
         self,
         store: JobStore,
-        connect: Callable[[], PrefectApi],
+        runner_id: str,
+        connect: Callable[[], PrefectApi | None],
         *,
         last_activity: Callable[[], float],
         backlog: int,
     ) -> None:
         self._store = store
+        self._runner_id = runner_id
         self._connect = connect
         self._last_activity = last_activity
         self._backlog = backlog
@@ -126,6 +129,8 @@ class Recorder:
                     self._trim()
                 if self._api is None:
                     self._api = self._connect()
+                if self._api is None:
+                    return
                 if self._record_all():
                     pause = _LOOK_SECONDS
                 if self._retry_seconds:
@@ -157,12 +162,12 @@ class Recorder:
     def _record_all(self) -> bool:
         """Record what there is to record now; whether some is left for later."""
         is_left = False
-        for recording in self._store.recordings(ended=False, limit=_LIVE_BATCH):
+        for recording in self._store.recordings(ended=False, limit=_LIVE_BATCH, runner_id=self._runner_id):
             is_left = True
             started = recording.details.job.started
             if started is not None and utc_now() - started >= _LIVE:
                 self._try_to_record(recording)
-        while ended := self._store.recordings(ended=True, limit=_BATCH):
+        while ended := self._store.recordings(ended=True, limit=_BATCH, runner_id=self._runner_id):
             for recording in ended:
                 if not self._is_quiet(recording.details.job):
                     return True

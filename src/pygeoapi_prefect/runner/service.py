@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, ResultStoreError
@@ -155,7 +154,7 @@ class RunnerService:
             on_drain: Called once when draining begins: another runner may take over then.
 
         Raises:
-            EOFError: The forkserver was killed; the jobs that ran were finished as failed.
+            EOFError: The forkserver was killed; the next runner finishes the jobs that ran.
         """
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._selector.register(self._forkserver, selectors.EVENT_READ)
@@ -251,8 +250,7 @@ class RunnerService:
             LOGGER.warning(
                 "job lost by its runner", extra={"action": "sweep", "job_id": job.job_id, "status": job.status}
             )
-            if job.status.is_terminal:
-                self._chores.submit(self._delete_outputs, job.job_id)
+            self._delete_traces(job.claim)
         if lost:
             self._look_again = True
             self._on_jobs_change()
@@ -386,8 +384,8 @@ class RunnerService:
                     "pool worker ended in a job",
                     extra={"action": "worker_ended", "job_id": task.claim.job_id, "reason": reason},
                 )
-                self._unwritten.append((task, Outcome.failed(f"The process that ran the job was {reason}")))
-                self._chores.submit(self._delete_outputs, task.claim.job_id)
+                self._unwritten.append((task, Outcome.failed(f"The process that ran the job {reason}")))
+                self._delete_traces(task.claim)
         if isinstance(task, _RunningJob | _CleanUp):
             self._look_again = True
         if not self._is_draining and not self._pool.workers:
@@ -404,8 +402,7 @@ class RunnerService:
     def _job_stopped(self, job: _RunningJob) -> None:
         if job.stopped_for is not None:
             self._unwritten.append((job, job.stopped_for))
-        self._chores.submit(self._delete_outputs, job.claim.job_id)
-        self._chores.submit(self._delete_scratch, job.claim)
+        self._delete_traces(job.claim)
         self._cleanups.append((job.claim.job_id, job.details.job.process_id))
 
     def _stop_overdue(self, now: float) -> None:
@@ -427,15 +424,17 @@ class RunnerService:
             if isinstance(worker.task, _RunningJob) and not worker.task.is_stopping:
                 self._stop_job(worker, worker.task, Outcome.failed("The runner was stopped while the job was running"))
 
-    def _delete_outputs(self, job_id: str) -> None:
+    def _delete_traces(self, claim: Claim) -> None:
+        """Of a claim that ended without success: what it stored, and its temporary files."""
+        self._chores.submit(self._delete_outputs, claim)
+        scratch = self._settings.data_dir / "scratch" / f"{claim.job_id}-{claim.number}"
+        self._chores.submit(shutil.rmtree, scratch, ignore_errors=True)
+
+    def _delete_outputs(self, claim: Claim) -> None:
         try:
-            self._results.delete_job(job_id)
+            self._results.delete(f"{claim.job_id}/{claim.number}")
         except ResultStoreError as error:
             LOGGER.warning("stored outputs left behind", extra={"action": "delete_outputs", "reason": str(error)})
-
-    def _delete_scratch(self, claim: Claim) -> None:
-        folder: Path = self._settings.data_dir / "scratch" / f"{claim.job_id}-{claim.number}"
-        shutil.rmtree(folder, ignore_errors=True)
 
     # ---------------------------------------------------------------- writing
 
@@ -443,28 +442,40 @@ class RunnerService:
         for job in self.running_jobs:
             self._write_logs(job)
             if job.progress is not None:
-                self._store.report_progress(job.claim, *job.progress)
-                job.progress = None
+                progress, job.progress = job.progress, None
+                self._store.report_progress(job.claim, *progress)
 
     def _write_logs(self, job: _RunningJob) -> None:
         if job.lines:
-            self._store.append_logs(job.claim.job_id, job.lines_written + 1, job.lines)
+            try:
+                self._store.append_logs(job.claim.job_id, job.lines_written + 1, job.lines)
+            except JobStoreUnavailableError:
+                raise
+            except Exception:
+                LOGGER.exception("log lines cannot be stored", extra={"action": "log", "job_id": job.claim.job_id})
             job.lines_written += len(job.lines)
             job.lines = []
 
     def _write_outcome(self, job: _RunningJob, outcome: Outcome) -> None:
-        self._write_logs(job)
-        if job.progress is not None and outcome.status is not JobStatus.SUCCESSFUL:
-            self._store.report_progress(job.claim, *job.progress)
-        if not self._store.finish(job.claim, outcome):
+        try:
+            is_finished = self._write_all(job, outcome)
+        except JobStoreUnavailableError:
+            raise
+        except Exception:
+            # one job's words must not end the runner, and with it the other jobs
+            LOGGER.exception("outcome cannot be stored", extra={"action": "finish", "job_id": job.claim.job_id})
+            is_finished = self._store.finish(job.claim, Outcome.failed("The outcome of the job could not be stored"))
+        if not is_finished:
             LOGGER.info("late outcome refused", extra={"action": "finish", "job_id": job.claim.job_id})
-            self._chores.submit(self._delete_late_outputs, job.claim)
+            self._delete_traces(job.claim)
         self.last_activity = time.monotonic()
         self._on_jobs_change()
 
-    def _delete_late_outputs(self, claim: Claim) -> None:
-        """A dismissed or deleted job keeps nothing; one that another claim holds keeps that claim's outputs."""
-        self._delete_outputs(f"{claim.job_id}/{claim.number}")
+    def _write_all(self, job: _RunningJob, outcome: Outcome) -> bool:
+        self._write_logs(job)
+        if job.progress is not None and outcome.status is not JobStatus.SUCCESSFUL:
+            self._store.report_progress(job.claim, *job.progress)
+        return self._store.finish(job.claim, outcome)
 
     # ---------------------------------------------------------------- the end
 
@@ -485,6 +496,8 @@ class RunnerService:
         self._chores.shutdown()
         self._forkserver.close()
         with suppress(JobStoreUnavailableError):
+            for job_id, process_id in self._cleanups:
+                self._store.add_cleanup(job_id, process_id)
             self._store.release_runner(self.runner_id)
         LOGGER.info("runner ended", extra={"action": "end"})
 

@@ -164,5 +164,7 @@ def fingerprint_of(manager_def: Mapping[str, Any]) -> str:
         with suppress(ImportError, ValueError, OSError):
             spec = importlib.util.find_spec(module)
             if spec is not None and spec.origin:
-                parts.append(f"{spec.origin} {Path(spec.origin).stat().st_mtime_ns}")
+                # with the modules beside it, which it may import
+                modules = sorted(Path(spec.origin).parent.glob("*.py"))
+                parts += [f"{path} {path.stat().st_mtime_ns}" for path in modules]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
