@@ -65,6 +65,10 @@ def store_return(
 
 def _encode(value: Any) -> tuple[Form, Any]:
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise UnusableReturnError(user_msg=f"The process returned a text that is no Unicode: {error}") from error
         return "text", value
     if isinstance(value, bytes | bytearray | memoryview):
         return "binary", value
