@@ -2,6 +2,7 @@
 
 import base64
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -109,7 +110,13 @@ MEANINGS: dict[str, tuple[list[str], str | None, Any, tuple[str, Any], tuple[str
         (JSON, {"id": "a", "value": 5}),
         (JSON, {}),
     ),
-    "several outputs, bytes": (["a", "b"], "image/png", PNG, ("image/png", PNG), (JSON, {})),
+    "several outputs, bytes": (
+        ["a", "b"],
+        "image/png",
+        PNG,
+        ("image/png", PNG),
+        (JSON, {"return": {"value": b64encode(PNG).decode(), "encoding": "base64", "mediaType": "image/png"}}),
+    ),
     "no output declared": ([], JSON, {"a": 1}, (JSON, {"a": 1}), (JSON, {})),
 }
 
@@ -136,6 +143,22 @@ def test_a_return_can_be_answered_as_it_was(store: ResultStore, case: str, respo
     assert type(answered.content) is type(value)
     if not isinstance(value, bytes):
         assert json.dumps(answered.content) == json.dumps(value)
+
+
+@pytest.mark.parametrize("told", [["b"], {"b": {}}])
+def test_the_one_output_that_was_asked_for(store: ResultStore, told: Any) -> None:
+    """What a processor returns that was told to make one of several outputs is that output."""
+    manifest = store_return(store, "job/1", "image/png", PNG, ["a", "b"], requested_outputs=told)
+    request = {"outputs": told, "response": "document"}
+    document = respond(store, stored_again(manifest), request, as_returned=False).content
+    assert list(document) == ["b"]
+    assert respond(store, stored_again(manifest), {"outputs": told}, as_returned=False) == Response("image/png", PNG)
+
+
+def test_an_output_that_is_not_declared_means_nothing(store: ResultStore) -> None:
+    """A selection of something unknown leaves the return as it is."""
+    manifest = store_return(store, "job/1", "image/png", PNG, ["a", "b"], requested_outputs=["z"])
+    assert respond(store, stored_again(manifest), {}, as_returned=False) == Response("image/png", PNG)
 
 
 SELECTIONS: dict[str, tuple[Any, Any]] = {
@@ -223,10 +246,10 @@ def test_deleting_a_job_deletes_its_values(store: ResultStore) -> None:
     """Those of every claim, and of no other job; deleting nothing is no error."""
     for folder in ("job/1", "job/2", "job2/1", "other/1"):
         store.write(folder, "return", "x/y", PNG, "binary")
-    store.delete_job("job")
+    store.delete("job")
     assert files_of(store) == ["/job2/1/return", "/other/1/return"]
-    store.delete_job("job")
-    store.delete_job("never stored anything")
+    store.delete("job")
+    store.delete("never stored anything")
 
 
 def test_claims_have_folders_of_their_own(store: ResultStore) -> None:
@@ -249,7 +272,7 @@ def test_names_stay_in_their_folder(store: ResultStore, name: str) -> None:
 def test_a_gone_file_is_no_result(store: ResultStore) -> None:
     """A value that somebody removed is not available; that is no failure of the store."""
     manifest = store_return(store, "job/1", "image/png", PNG, ["a"])
-    store.delete_job("job")
+    store.delete("job")
     with pytest.raises(ResultNotAvailableError, match="job/1/return"):
         respond(store, manifest, {}, as_returned=False)
 

@@ -1,5 +1,5 @@
 """
-Every error of this package, in one tree.
+The errors of this package, in one tree. (``PrefectRefusedError`` and ``UnusableReturnError`` stand where they arise.)
 
 ::
 

@@ -29,6 +29,7 @@ from pygeoapi_prefect.exceptions import (
 )
 from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.store import ELSEWHERE
 from pygeoapi_prefect.results import ResultStore, respond
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.runner.web_threads import default_sync_waits
@@ -344,7 +345,7 @@ def _columns(host: Mapping[str, Any]) -> dict[str, Any]:
             columns.pop("finished", None)
         if status is JobStatus.RUNNING:
             columns.setdefault("started", datetime.now(UTC))
-            columns.setdefault("runner_id", "elsewhere")
+            columns.setdefault("runner_id", ELSEWHERE)
     if host.get("mimetype"):
         columns["media_type"] = host["mimetype"]
     return columns

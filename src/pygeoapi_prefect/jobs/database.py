@@ -175,6 +175,7 @@ class Database:
             return create_engine(
                 self.url,
                 pool_pre_ping=True,
+                hide_parameters=True,  # inputs are nobody's but their job's
                 pool_size=5,
                 max_overflow=25,
                 pool_timeout=_CONNECT_SECONDS,
@@ -185,6 +186,7 @@ class Database:
             pool_size=5,
             max_overflow=25,
             pool_timeout=_BUSY_SECONDS,
+            hide_parameters=True,
             connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
         )
         event.listen(engine, "do_connect", _make_folder)

@@ -51,6 +51,9 @@ LOGGER = logging.getLogger(__name__)
 CHANNEL = "ogc_jobs"
 """PostgreSQL notifications are sent here whenever jobs change."""
 
+ELSEWHERE = "elsewhere"
+"""In place of a runner: the job runs outside this package, which only keeps its record."""
+
 MESSAGE_ACCEPTED = "Job accepted"
 MESSAGE_RUNNING = "Job running"
 MESSAGE_SUCCESSFUL = "Job successful"
@@ -450,7 +453,9 @@ class JobStore:
         Returns:
             The jobs as they are now.
         """
-        of_no_runner = jobs.c.runner_id.not_in(select(runners.c.runner_id).scalar_subquery())
+        of_no_runner = and_(
+            jobs.c.runner_id.not_in(select(runners.c.runner_id).scalar_subquery()), jobs.c.runner_id != ELSEWHERE
+        )
         with self.database.read() as connection:
             rows = connection.execute(select(runners, (runners.c.lease_until < _epoch()).label("has_lapsed"))).all()
             gone = [
