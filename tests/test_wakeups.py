@@ -16,6 +16,7 @@ from conftest import PostgreSQL
 from factories import SUCCESS, accepted, claim_all, ended, running
 from pygeoapi_prefect.jobs import JobStore, Wakeups
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.store import ENDED
 
 SOON = 0.5
 """Seconds; generous: both take a few milliseconds on a machine at rest."""
@@ -75,7 +76,7 @@ def seconds_until_woken(wakeups: Wakeups, change: Callable[[], object]) -> float
 
 
 def test_every_change_of_a_job_wakes(store: JobStore, wakeups: Wakeups) -> None:
-    """Submission, claim, end, dismissal, removal and import each wake who waits."""
+    """Submission, end, loss, dismissal, removal and import each wake who waits; nobody waits for a claim."""
     changes: dict[str, Callable[[], object]] = {
         "submit": lambda: accepted(store, "a"),
         "claim": lambda: claim_all(store, "gone"),
@@ -88,7 +89,26 @@ def test_every_change_of_a_job_wakes(store: JobStore, wakeups: Wakeups) -> None:
         "dismiss": lambda: store.dismiss("b"),
     }
     for name, change in changes.items():
+        if name.startswith("claim"):
+            change()
+            continue
         assert seconds_until_woken(wakeups, change) < SOON, name
+
+
+def test_waiters_can_choose(postgresql_url: str) -> None:
+    """On PostgreSQL who waits for the end of jobs is not woken by their submission."""
+    store = JobStore(Database(postgresql_url, timeout=10))
+    store.database.prepare()
+    wakeups = Wakeups(store.database.url, change=ENDED)
+    try:
+        seen = settle(wakeups)
+        accepted(store, "a")
+        assert wakeups.wait(seen, 0.5) == seen
+        store.dismiss("a")
+        assert wakeups.wait(seen, 5) != seen
+    finally:
+        wakeups.stop()
+        store.database.dispose()
 
 
 CHANGING_PROCESS = textwrap.dedent("""

@@ -29,7 +29,7 @@ from pygeoapi_prefect.exceptions import (
 )
 from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
-from pygeoapi_prefect.jobs.store import ELSEWHERE
+from pygeoapi_prefect.jobs.store import ELSEWHERE, ENDED
 from pygeoapi_prefect.results import ResultStore, respond
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.runner.web_threads import default_sync_waits
@@ -298,7 +298,7 @@ class _PerProcess:
                 if self._pid != os.getpid():
                     database = Database(self._settings.connection, timeout=self._settings.database_timeout)
                     self._store = JobStore(database)
-                    self._wakeups = Wakeups(database.url)
+                    self._wakeups = Wakeups(database.url, change=ENDED)
                     self._sync_waits = threading.Semaphore(self._settings.max_sync_waits or default_sync_waits())
                     self._pid = os.getpid()
         return self

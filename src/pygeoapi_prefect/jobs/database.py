@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import stamina
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
@@ -25,6 +26,7 @@ _BUSY_SECONDS = 10
 _CONNECT_SECONDS = 5
 _MIGRATION_LOCK = 0x6F67635F6A6F62  # any number that no other application takes
 _SECONDS_BETWEEN_FAILED_WAITS = 2.0
+_PING_AFTER_SECONDS = 1.0
 
 
 class Database:
@@ -172,15 +174,17 @@ class Database:
 
     def _create_engine(self) -> Engine:
         if not self.is_sqlite:
-            return create_engine(
+            engine = create_engine(
                 self.url,
-                pool_pre_ping=True,
                 hide_parameters=True,  # inputs are nobody's but their job's
                 pool_size=5,
                 max_overflow=25,
                 pool_timeout=_CONNECT_SECONDS,
                 connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "pygeoapi-prefect"},
             )
+            event.listen(engine, "checkin", _remember_use)
+            event.listen(engine, "checkout", self._ping_if_unused)
+            return engine
         engine = create_engine(
             self.url,
             pool_size=5,
@@ -195,11 +199,24 @@ class Database:
         event.listen(engine, "begin", _begin)
         return engine
 
+    def _ping_if_unused(self, connection: Any, record: Any, _proxy: Any) -> None:
+        # SQLAlchemy's own pre-ping asks before every use: a round trip more for each query of a busy server
+        if time.monotonic() - record.info.get("last_use", 0.0) < _PING_AFTER_SECONDS:
+            return
+        try:
+            self._engine.dialect.do_ping(connection)
+        except psycopg2.Error as error:
+            raise InvalidatePoolError() from error
+
     def _check_file(self, _connection: Any, record: Any, _proxy: Any) -> None:
         # SQLite goes on writing to a file that was removed or replaced, where nobody else sees it
         file = _file_id(self.url)
         if record.info.setdefault("file", file) != file:
             raise InvalidatePoolError()
+
+
+def _remember_use(_connection: Any, record: Any) -> None:
+    record.info["last_use"] = time.monotonic()
 
 
 def _file_id(url: URL) -> tuple[int, int] | None:

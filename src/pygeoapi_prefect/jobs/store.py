@@ -49,7 +49,13 @@ from pygeoapi_prefect.schemas import JobStatus
 LOGGER = logging.getLogger(__name__)
 
 CHANNEL = "ogc_jobs"
-"""PostgreSQL notifications are sent here whenever jobs change."""
+"""PostgreSQL notifications are sent here when jobs change, with one of the words below."""
+
+WORK = "work"
+"""There may be something to do for a runner."""
+
+ENDED = "ended"
+"""A job may have ended: for whoever waits for it, and for the runner that works on it or waits for its place."""
 
 ELSEWHERE = "elsewhere"
 """In place of a runner: the job runs outside this package, which only keeps its record."""
@@ -133,7 +139,7 @@ class JobStore:
                 refused = ExecutionRefusedError(user_msg=f"There is a job {new_job.job_id!r} already.")
                 refused.http_status_code = 409  # type: ignore[assignment]
                 raise refused from error
-            self._notify(connection)
+            self._notify(connection, WORK)
         if not inserted:
             raise QueueFullError(user_msg=f"{max_waiting} jobs are waiting, no more are taken. Try again later.")
 
@@ -145,7 +151,7 @@ class JobStore:
             connection.execute(
                 insert(jobs).values(values | dict(columns) | {"job_id": job_id, "process_id": process_id})
             )
-            self._notify(connection)
+            self._notify(connection, WORK)
 
     def update(self, job_id: str, columns: Mapping[str, Any]) -> bool:
         """Change a job that has not ended. *columns* are columns of ``ogc_jobs``; returns whether it was changed."""
@@ -156,7 +162,7 @@ class JobStore:
             changed = connection.execute(
                 update(jobs).where(jobs.c.job_id == job_id, _not_ended()).values(values)
             ).rowcount
-            self._notify(connection)
+            self._notify(connection, ENDED)
         return changed == 1
 
     def job(self, job_id: str) -> Job:
@@ -223,7 +229,7 @@ class JobStore:
                 return None
             if row.recorded:
                 self._want_recorded(connection, [row])
-            self._notify(connection)
+            self._notify(connection, ENDED)
         return _job(row)
 
     def remove(self, job_id: str, *, clean_up: bool) -> bool:
@@ -248,7 +254,7 @@ class JobStore:
             )
             if clean_up:
                 connection.execute(insert(cleanups).values(job_id=job_id, process_id=row.process_id))
-            self._notify(connection)
+            self._notify(connection, WORK)
         return True
 
     def counts(self) -> dict[JobStatus, int]:
@@ -331,8 +337,6 @@ class JobStore:
                     rows += claimed
             if record:
                 self._want_recorded(connection, [row for row in rows if row.recorded])
-            if rows:
-                self._notify(connection)
         return [_details(row) for row in sorted(rows, key=lambda row: row.number)]
 
     def _claim(
@@ -413,7 +417,7 @@ class JobStore:
             values["progress"] = 100
         with self.database.write() as connection:
             finished = connection.execute(update(jobs).where(*_held(claim)).values(values)).rowcount
-            self._notify(connection)
+            self._notify(connection, ENDED)
         return finished == 1
 
     def append_logs(self, job_id: str, first_line: int, lines: Iterable[LogLine]) -> None:
@@ -504,14 +508,14 @@ class JobStore:
                 if changed is not None:
                     lost.append(_job(changed))
             if lost:
-                self._notify(connection)
+                self._notify(connection, ENDED)
         return lost
 
     def add_cleanup(self, job_id: str, process_id: str) -> None:
         """Have a runner let the processor remove the job's resources."""
         with self.database.write() as connection:
             connection.execute(insert(cleanups).values(job_id=job_id, process_id=process_id))
-            self._notify(connection)
+            self._notify(connection, WORK)
 
     def next_cleanups(self, *, limit: int) -> list[tuple[int, str, str]]:
         """(number, job id, process id) of deleted jobs whose processor shall remove its resources."""
@@ -618,9 +622,9 @@ class JobStore:
             statement: Insert = self._insert(recordings).on_conflict_do_nothing(index_elements=["job_id"])
             connection.execute(statement, [{"job_id": row.job_id, "process_id": row.process_id} for row in rows])
 
-    def _notify(self, connection: Connection) -> None:
+    def _notify(self, connection: Connection, change: str) -> None:
         if not self.database.is_sqlite:
-            connection.execute(text(f"NOTIFY {CHANNEL}"))
+            connection.execute(text(f"NOTIFY {CHANNEL}, '{change}'"))
 
 
 def _not_ended() -> ColumnElement[bool]:

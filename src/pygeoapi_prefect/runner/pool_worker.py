@@ -176,6 +176,7 @@ def _job_environment(assignment: Assignment) -> Iterator[None]:
 
     The working directory stays the server's: processors that name their data relative to it must go on to work.
     """
+    os.environ.pop("TMPDIR", None)
     environment, folder = dict(os.environ), Path.cwd()
     scratch = Path(assignment.scratch)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -186,6 +187,7 @@ def _job_environment(assignment: Assignment) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _end_children()
+        os.environ.pop("TMPDIR", None)
         if os.environ != environment:
             os.environ.clear()
             os.environ.update(environment)

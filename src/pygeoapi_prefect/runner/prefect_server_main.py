@@ -5,10 +5,13 @@ It imports nothing of this package and nothing of pygeoapi (+50 MiB that the ser
 come through the environment that :class:`~pygeoapi_prefect.runner.prefect_server.LocalPrefectServer` composes.
 """
 
+import asyncio
 import ctypes
 import os
 import signal
 import sys
+from importlib import metadata
+from pathlib import Path
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
@@ -47,11 +50,37 @@ def die_with_parent(parent_pid: int) -> None:
         sys.exit(1)
 
 
+def make_database() -> None:
+    """
+    Make or migrate the database in a child, once for each version of Prefect.
+
+    The server would do it itself, and keep 25 MiB of what that needs until it is restarted. When it fails here, the
+    server tries again and its log tells why.
+    """
+    marker, version = Path("database-made-by"), metadata.version("prefect")
+    if marker.exists() and marker.read_text() == version:
+        return
+    maker_pid = os.fork()
+    if maker_pid == 0:
+        status = 1
+        try:
+            die_with_parent(os.getppid())
+            from prefect.server.database import provide_database_interface
+
+            asyncio.run(provide_database_interface().create_db())
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(maker_pid, 0)[1] == 0:
+        marker.write_text(version)
+
+
 def main() -> None:
     """Serve until SIGTERM, SIGINT or the end of the parent."""
     port, parent_pid = int(sys.argv[1]), int(sys.argv[2])
     die_with_parent(parent_pid)
     os.nice(NICENESS)
+    make_database()
 
     import uvicorn
     from prefect.server.api.server import create_app

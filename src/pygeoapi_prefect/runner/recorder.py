@@ -150,9 +150,10 @@ class Recorder:
                 return
             self._nudged.wait(pause)
             if self._nudged.is_set():
+                # not at once: what this thread does, the runner's loop must wait for; and an outage is not shorter
+                # because there is more to record
+                self._stopping.wait(max(self._retry_seconds, _QUIET_SECONDS))
                 self._nudged.clear()
-                # an outage is not shorter because there is more to record
-                self._stopping.wait(self._retry_seconds)
 
     def _trim(self) -> None:
         given_up = self._store.trim_recordings(self._backlog)
