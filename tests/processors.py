@@ -149,6 +149,17 @@ class Talkative(_Processor):
         return "application/json", {}
 
 
+class Secretive(_Processor):
+    """Takes a token that nobody shall read, and says that it came."""
+
+    def __init__(self, processor_def):
+        super().__init__(processor_def)
+        self.metadata["inputs"] = {"token": {"schema": {"type": "string", "writeOnly": True}}}
+
+    def execute(self, data, outputs=None):
+        return "application/json", {"length": len(data["token"])}
+
+
 class Environment(_Processor):
     """Shows what it finds, and leaves a mess."""
 

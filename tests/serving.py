@@ -41,6 +41,7 @@ PROCESSES = {
     "bytes": "processors.Bytes",
     "several": "processors.Several",
     "talkative": "processors.Talkative",
+    "secretive": "processors.Secretive",
     "environment": "processors.Environment",
     "resourceful": "processors.Resourceful",
     "broken-import": "processors_that_are_not_there.Processor",

@@ -68,6 +68,12 @@ def test_large_inputs_are_named_by_type_and_size(store: JobStore) -> None:
     assert len(json.dumps(shown)) < 200
 
 
+def test_secret_inputs_are_not_shown(store: JobStore) -> None:
+    """An input that the request marks as secret is named and not shown."""
+    request = {"inputs": {"token": "open sesame", "n": 1}, "secret_inputs": ["token"]}
+    assert parameters(store, request) == {"inputs": {"token": "(secret)", "n": 1}}
+
+
 @pytest.mark.parametrize("request_", [{}, {"inputs": None}, {"inputs": []}])
 def test_a_job_without_inputs_has_none_to_show(store: JobStore, request_: Any) -> None:
     """An imported job may have no request."""

@@ -74,6 +74,14 @@ class TestLive:
         job_id = server.submit("hello-world", {"name": "x" * 5000})
         assert prefect.ended(job_id)["parameters"]["inputs"] == {"name": "(str, 5000 characters)"}
 
+    def test_secret_inputs_stay_out_of_prefect(self, embedded):
+        """The process gets an input that is declared write-only; Prefect and ``jobs show`` do not."""
+        server, prefect = embedded
+        job_id = server.submit("secretive", {"token": "open sesame"})
+        assert prefect.ended(job_id)["parameters"]["inputs"] == {"token": "(secret)"}
+        assert server.results(job_id).json() == {"length": 11}
+        assert "open sesame" not in server.cli("plugins", "prefect", "jobs", "show", job_id).stdout
+
     def test_running_job_is_live(self, embedded):
         """While a job runs Prefect shows it running, with its progress and messages; dismissing it cancels the run."""
         server, prefect = embedded

@@ -153,7 +153,12 @@ class PrefectManager(BaseManager):
         new_job = NewJob(
             job_id=str(uuid.uuid4()),
             process_id=process_id,
-            request={"inputs": data_dict, "outputs": requested_outputs, "response": requested_response},
+            request={
+                "inputs": data_dict,
+                "outputs": requested_outputs,
+                "response": requested_response,
+                "secret_inputs": secret_inputs(self._descriptions[process_id]),
+            },
             recorded=self.settings.process(process_id).record,
         )
         per_process = self._per_process
@@ -314,6 +319,15 @@ class _PerProcess:
     @property
     def sync_waits(self) -> threading.Semaphore:
         return self._made()._sync_waits
+
+
+def secret_inputs(description: Mapping[str, Any]) -> list[str]:
+    """Inputs whose schema says that nobody shall read them: ``writeOnly: true`` or ``format: password``."""
+    return [
+        name
+        for name, declared in (description.get("inputs") or {}).items()
+        if (schema := declared.get("schema") or {}).get("writeOnly") is True or schema.get("format") == "password"
+    ]
 
 
 def _to_host(job: Job) -> dict[str, Any]:

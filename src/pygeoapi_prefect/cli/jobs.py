@@ -64,7 +64,10 @@ def show(config: str | None, job_id: str) -> None:
 
     settings, store = _open(config)
     details = store.details(job_id)
-    shown = _to_json(details.job) | {"request": dict(details.request), "result": details.result}
+    shown = _to_json(details.job) | {
+        "request": dict(details.request) | {"inputs": details.readable_inputs()},
+        "result": details.result,
+    }
     runner = Presence(settings.data_dir).read_status()
     if details.job.flow_run_id and runner and runner.prefect_ui_url:
         shown["prefect"] = f"{runner.prefect_ui_url}/runs/flow-run/{details.job.flow_run_id}"

@@ -22,7 +22,8 @@ class NewJob:
     Attributes:
         job_id: Unique in the job store; at most 64 characters.
         process_id: Key of the process in the configuration.
-        request: The execute request: ``inputs``, ``outputs``, ``response``. JSON.
+        request: The execute request: ``inputs``, ``outputs``, ``response``, and ``secret_inputs``, the names of those
+            that Prefect does not get. JSON.
         recorded: Whether the job shall be recorded in Prefect.
     """
 
@@ -131,6 +132,14 @@ class JobDetails:
     job: Job
     request: Mapping[str, Any]
     result: Mapping[str, Any] | None
+
+    def readable_inputs(self) -> dict[str, Any]:
+        """The inputs, with those that nobody shall read replaced."""
+        inputs = self.request.get("inputs")
+        secret = set(self.request.get("secret_inputs") or ())
+        if not isinstance(inputs, Mapping):
+            return {}
+        return {name: "(secret)" if name in secret else value for name, value in inputs.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -70,6 +70,7 @@ _SUMMARY = [column for column in jobs.c if column.name not in _LARGE]
 _DETAILS = list(jobs.c)
 _CLAIM_LOCK = 0x6F67635F636C6D
 _WAITING, _CLEANUPS = -1, -2
+_UNKNOWN_PROCESS_WAITS = timedelta(minutes=1)
 _MAX_CLAIMS = 3  # a job that ends its runner again and again is not run for ever
 _MAX_MESSAGE = 2000
 _MAX_LOG_TEXT = 8192
@@ -306,7 +307,15 @@ class JobStore:
         with self.database.write() as connection:
             connection.execute(delete(runners).where(runners.c.runner_id == runner_id))
 
-    def claim(self, runner_id: str, *, limit: int, process_limits: Mapping[str, int], record: bool) -> list[JobDetails]:
+    def claim(
+        self,
+        runner_id: str,
+        *,
+        limit: int,
+        process_limits: Mapping[str, int],
+        record: bool,
+        processes: Iterable[str] | None = None,
+    ) -> list[JobDetails]:
         """
         Take the oldest accepted jobs and mark them running.
 
@@ -315,6 +324,8 @@ class JobStore:
             limit: At most so many; at least 1.
             process_limits: How many jobs of a process may run at once, over all runners.
             record: Whether jobs that want it shall be recorded in Prefect.
+            processes: Those that the runner knows; None: all. Jobs of others are left for a minute to a runner that
+                knows them, then they are claimed as well.
 
         Returns:
             The jobs, oldest first, with ``started`` and ``claim_number`` set.
@@ -322,16 +333,18 @@ class JobStore:
         Source:
             Status codes: OGC 18-062r2, ``statusCode.yaml``.
         """
+        known = None if processes is None else list(processes)
         with self.database.write() as connection:
             if not process_limits:
-                rows = self._claim(connection, runner_id, limit, ())
+                rows = self._claim(connection, runner_id, limit, (), known)
             else:
                 # two runners must not count at the same time; SQLite has one writer anyway
                 if not self.database.is_sqlite:
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIM_LOCK})
                 rows = []
                 while len(rows) < limit:
-                    claimed = self._claim(connection, runner_id, 1, _full_processes(connection, process_limits))
+                    full = _full_processes(connection, process_limits)
+                    claimed = self._claim(connection, runner_id, 1, full, known)
                     if not claimed:
                         break
                     rows += claimed
@@ -340,12 +353,21 @@ class JobStore:
         return [_details(row) for row in sorted(rows, key=lambda row: row.number)]
 
     def _claim(
-        self, connection: Connection, runner_id: str, limit: int, full_processes: Sequence[str]
+        self,
+        connection: Connection,
+        runner_id: str,
+        limit: int,
+        full_processes: Sequence[str],
+        known_processes: Sequence[str] | None,
     ) -> list[Row[Any]]:
         now = utc_now()
         oldest = select(jobs.c.number).where(jobs.c.status == JobStatus.ACCEPTED).order_by(jobs.c.number).limit(limit)
         if full_processes:
             oldest = oldest.where(jobs.c.process_id.not_in(full_processes))
+        if known_processes is not None:
+            oldest = oldest.where(
+                or_(jobs.c.process_id.in_(known_processes), jobs.c.created < now - _UNKNOWN_PROCESS_WAITS)
+            )
         # materialized: PostgreSQL might else run the locking query more than once and lock more than *limit* rows
         picked = (
             oldest.with_for_update(skip_locked=True).cte("picked").prefix_with("MATERIALIZED", dialect="postgresql")

@@ -270,12 +270,9 @@ def flow_name(process_id: str) -> str:
 
 
 def flow_run_parameters(details: JobDetails) -> dict[str, Any]:
-    """The inputs as Prefect may show them: large ones by their type and size."""
-    inputs = details.request.get("inputs")
-    return {
-        "job_id": details.job.job_id,
-        "inputs": {name: _shortened(value) for name, value in inputs.items()} if isinstance(inputs, Mapping) else {},
-    }
+    """The inputs as Prefect may show them: large ones by their type and size, secret ones not at all."""
+    inputs = {name: _shortened(value) for name, value in details.readable_inputs().items()}
+    return {"job_id": details.job.job_id, "inputs": inputs}
 
 
 def _shortened(value: Any) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pygeoapi_prefect.exceptions import JobStoreUnavailableError, ResultStoreError
+from pygeoapi_prefect.exceptions import JobStoreUnavailableError, ResultStoreError, UnknownJobError
 from pygeoapi_prefect.jobs import Claim, JobDetails, JobStore, LogLine, Outcome, Problem, RunnerRecord, Wakeups
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.runner.forkserver import Forkserver
@@ -214,6 +214,8 @@ class RunnerService:
         if now >= self._renew_at:
             self._renew_lease()
             self._renew_at = now + self._settings.lease / 3
+            # also finds what no wake-up told of: jobs of unknown processes that have waited long enough
+            self._look_again = True
         if now >= self._sweep_at:
             self._sweep()
             self._sweep_at = now + _SWEEP_SECONDS
@@ -259,6 +261,10 @@ class RunnerService:
 
     def _look(self) -> None:
         outlook = self._store.outlook(self.runner_id)
+        held = {job.claim for job in [*self.running_jobs, *(job for job, _ in self._unwritten)]}
+        for claim in outlook.claims - held:
+            # the database went away between the commit of this claim and its answer: the job has not begun
+            self._start(self._store.details(claim.job_id))
         for worker in list(self._pool.workers.values()):
             job = worker.task
             if isinstance(job, _RunningJob) and not job.is_stopping and job.claim not in outlook.claims:
@@ -273,7 +279,11 @@ class RunnerService:
             self._assign_cleanup(*self._cleanups.pop())
         if outlook.jobs_wait and (free := self._free()) > 0:
             claimed = self._store.claim(
-                self.runner_id, limit=free, process_limits=self._process_limits, record=self._is_recording()
+                self.runner_id,
+                limit=free,
+                process_limits=self._process_limits,
+                record=self._is_recording(),
+                processes=self._resources,
             )
             for details in claimed:
                 self._start(details)
@@ -465,11 +475,19 @@ class RunnerService:
             # one job's words must not end the runner, and with it the other jobs
             LOGGER.exception("outcome cannot be stored", extra={"action": "finish", "job_id": job.claim.job_id})
             is_finished = self._store.finish(job.claim, Outcome.failed("The outcome of the job could not be stored"))
-        if not is_finished:
+        if not is_finished and not self._is_written(job.claim, outcome):
             LOGGER.info("late outcome refused", extra={"action": "finish", "job_id": job.claim.job_id})
             self._delete_traces(job.claim)
         self.last_activity = time.monotonic()
         self._on_jobs_change()
+
+    def _is_written(self, claim: Claim, outcome: Outcome) -> bool:
+        """Whether the outcome was written before: the database went away between its commit and the answer."""
+        try:
+            job = self._store.job(claim.job_id)
+        except UnknownJobError:
+            return False
+        return job.claim == claim and job.status is outcome.status
 
     def _write_all(self, job: _RunningJob, outcome: Outcome) -> bool:
         self._write_logs(job)

@@ -1,0 +1,105 @@
+"""Laws of the runner's loop that need a job store which fails at the worst moment."""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pygeoapi_prefect.jobs import JobStore, NewJob
+from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.schemas import JobStatus
+from serving import eventually
+
+RUNNER = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    from pygeoapi_prefect.exceptions import JobStoreUnavailableError
+    from pygeoapi_prefect.jobs import JobStore
+    from pygeoapi_prefect.jobs.database import Database
+    from pygeoapi_prefect.runner.forkserver import Forkserver
+    from pygeoapi_prefect.runner.pool_worker import run_worker
+    from pygeoapi_prefect.runner.service import RunnerService, install_signal_handlers
+    from pygeoapi_prefect.settings import ManagerSettings
+
+    folder, forgets, dotted = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+    class Forgetful(JobStore):
+        # commits, and then the connection is lost before the answer, once
+        has_forgotten = False
+
+    def forget(self, *arguments, **options):
+        answer = getattr(JobStore, forgets)(self, *arguments, **options)
+        if answer and not Forgetful.has_forgotten:
+            Forgetful.has_forgotten = True
+            raise JobStoreUnavailableError("the answer was lost")
+        return answer
+
+    setattr(Forgetful, forgets, forget)
+    resources = {"known": {"type": "process", "processor": {"name": dotted}}}
+    settings = ManagerSettings.from_manager_def(
+        {"connection": str(folder / "jobs.db"), "output_dir": str(folder / "results"), "processes": resources}
+    )
+    forkserver = Forkserver(run_worker)
+    service = RunnerService(settings, resources, Forgetful(Database(settings.connection, timeout=5)), forkserver)
+    install_signal_handlers(service)
+    service.run()
+""")
+
+
+@contextmanager
+def forgetful_runner(folder: Path, forgets: str) -> Iterator[JobStore]:
+    """A runner whose job store loses the answer of one call that was committed; yields the job store."""
+    store = JobStore(Database(f"sqlite:///{folder / 'jobs.db'}", timeout=5))
+    store.database.prepare()
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(folder), forgets, "processors.Bytes"],
+        env={"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent / 'src'}"},
+    )
+    try:
+        yield store
+    finally:
+        runner.terminate()
+        assert runner.wait(20) == 0
+        store.database.dispose()
+
+
+def submit(store: JobStore, job_id: str, process_id: str = "known") -> None:
+    store.submit(NewJob(job_id, process_id, {"inputs": {"size": 100_000}}), max_waiting=10)
+
+
+def wait(store: JobStore, job_id: str) -> JobStatus:
+    return eventually(lambda: s if (s := store.status(job_id)).is_terminal else None, within=20)
+
+
+def test_a_claim_whose_answer_was_lost_is_worked_on(tmp_path):
+    """A job that was claimed while the connection was lost does not stay running for ever: it runs."""
+    with forgetful_runner(tmp_path, "claim") as store:
+        submit(store, "a")
+        assert wait(store, "a") is JobStatus.SUCCESSFUL
+        assert store.job("a").claim_number == 1
+
+
+def test_an_outcome_whose_answer_was_lost_keeps_its_outputs(tmp_path):
+    """An outcome that was committed while the connection was lost is taken for written: its outputs stay."""
+    with forgetful_runner(tmp_path, "finish") as store:
+        submit(store, "a")
+        assert wait(store, "a") is JobStatus.SUCCESSFUL
+        submit(store, "b")
+        assert wait(store, "b") is JobStatus.SUCCESSFUL
+    for job_id in ("a", "b"):
+        assert (tmp_path / "results" / job_id / "1" / "return").stat().st_size == 100_000
+
+
+def test_jobs_of_unknown_processes_are_left_to_others(tmp_path):
+    """A runner leaves jobs of processes that it does not know to one that does; after a minute they fail."""
+    with forgetful_runner(tmp_path, "claim") as store:
+        submit(store, "strange", "unknown")
+        submit(store, "a")
+        assert wait(store, "a") is JobStatus.SUCCESSFUL
+        assert store.status("strange") is JobStatus.ACCEPTED
+        with store.database.write() as connection:
+            connection.exec_driver_sql("UPDATE ogc_jobs SET created = '2026-01-01 00:00:00' WHERE job_id = 'strange'")
+        assert wait(store, "strange") is JobStatus.FAILED
+        assert store.job("strange").message == "Process 'unknown' is no longer configured"
