@@ -23,9 +23,9 @@ import pytest
 
 from pygeoapi_prefect import prefect_api
 from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
+from pygeoapi_prefect.jobs import LogLine
 from pygeoapi_prefect.prefect_api import (
     FlowRunNotFoundError,
-    LogLine,
     PrefectApi,
     PrefectConnection,
     PrefectRefusedError,
@@ -69,7 +69,7 @@ def make_run(api: PrefectApi, **changes: object) -> UUID:
 
 
 def line(message: str, level: int = 20) -> LogLine:
-    return LogLine(level=level, timestamp=datetime.now(UTC), message=message)
+    return LogLine(datetime.now(UTC), level, "test", message)
 
 
 # The calls
@@ -173,7 +173,7 @@ def test_write_logs(api: PrefectApi, raw: httpx.Client) -> None:
     """Lines arrive with level, time and text, broken characters and all."""
     flow_run_id = make_run(api)
     when = datetime(2024, 5, 1, 12, 30, 15, 250000, tzinfo=UTC)
-    api.write_logs(flow_run_id, [LogLine(30, when, "Größe \udce4 \0∞", "process.ndvi")])
+    api.write_logs(flow_run_id, [LogLine(when, 30, "process.ndvi", "Größe \udce4 \0∞")])
     [log] = raw.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(flow_run_id)]}}}).json()
     assert (log["level"], log["name"]) == (30, "process.ndvi")
     assert log["message"] == "Größe ? ∞"
@@ -203,7 +203,7 @@ def test_batches_keep_their_bounds() -> None:
 def test_log_lines_need_aware_times() -> None:
     """A time without a zone is refused before it is sent."""
     with pytest.raises(ValueError, match="aware"):
-        LogLine(20, datetime(2024, 1, 1), "x")
+        LogLine(datetime(2024, 1, 1), 20, "test", "x")
 
 
 def test_progress_artifact(api: PrefectApi, raw: httpx.Client) -> None:

@@ -29,7 +29,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -39,6 +39,7 @@ from uuid import UUID
 import httpx
 
 from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError, PygeoapiPrefectError
+from pygeoapi_prefect.jobs.records import LogLine
 
 _log = logging.getLogger(__name__)
 
@@ -204,28 +205,6 @@ def _headers(custom: Mapping[str, str], *, key: str | None, auth_string: str | N
         headers["authorization"] = f"Bearer {key}"
     managed = {"user-agent", "prefect-csrf-token", "prefect-csrf-client"}
     return headers | {name.lower(): value for name, value in custom.items() if name.lower() not in managed}
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """
-    One line of a flow run's log.
-
-    Attributes:
-        level: As in :mod:`logging`: 20 is INFO.
-        timestamp: Aware.
-        message: Cut at :data:`LOG_MESSAGE_CHARACTERS`.
-        logger_name: Shown beside the message.
-    """
-
-    level: int
-    timestamp: datetime
-    message: str
-    logger_name: str = "pygeoapi_prefect"
-
-    def __post_init__(self) -> None:
-        if self.timestamp.tzinfo is None:
-            raise ValueError("The timestamp of a log line must be aware.")
 
 
 class PrefectApi:
@@ -565,15 +544,15 @@ def _percent(progress: float) -> float:
 
 
 def _encoded_line(flow_run_id: UUID, line: LogLine) -> bytes:
-    message = line.message
+    message = line.text
     if len(message) > LOG_MESSAGE_CHARACTERS:
         message = message[: LOG_MESSAGE_CHARACTERS - len(CUT_MARK)] + CUT_MARK
     return _encoded(
         {
-            "name": line.logger_name,
+            "name": line.logger,
             "level": int(line.level),
             "message": message,
-            "timestamp": line.timestamp.astimezone(UTC).isoformat(),
+            "timestamp": line.time.astimezone(UTC).isoformat(),
             "flow_run_id": str(flow_run_id),
         }
     )

@@ -144,12 +144,16 @@ class JobDetails:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of a job's log. *level* as in :mod:`logging`; *text* holds at most 8192 characters."""
+    """One line of a job's log; *level* as in :mod:`logging`. The job store cuts *text* at 8192 characters."""
 
     time: datetime
     level: int
     logger: str
     text: str
+
+    def __post_init__(self) -> None:
+        if self.time.tzinfo is None:
+            raise ValueError("The time of a log line must be aware.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,12 @@ from typing import Any
 from uuid import UUID
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, PrefectUnavailableError
-from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, Recording
+from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, LogLine, Recording
 from pygeoapi_prefect.jobs.records import utc_now
 from pygeoapi_prefect.jobs.store import MESSAGE_RUNNING
 from pygeoapi_prefect.prefect_api import (
     FlowRunNotFoundError,
     FlowRunStateType,
-    LogLine,
     PrefectApi,
     PrefectRefusedError,
 )
@@ -206,7 +205,7 @@ class Recorder:
             self._end(job)
         elif job.message != shown.message:
             shown.message = job.message
-            self._api.write_logs(flow_run_id, [LogLine(logging.INFO, job.updated, job.message)])
+            self._api.write_logs(flow_run_id, [LogLine(job.updated, logging.INFO, __name__, job.message)])
 
     def _create_flow_run(self, details: JobDetails) -> UUID:
         assert self._api is not None
@@ -229,7 +228,7 @@ class Recorder:
         if is_late:
             text = ", ".join(f"{name} {at}" for name, at in _times(job).items())
             self._api.write_logs(
-                flow_run_id, [LogLine(logging.INFO, job.created, f"Recorded late. The job was {text}")]
+                flow_run_id, [LogLine(job.created, logging.INFO, __name__, f"Recorded late. The job was {text}")]
             )
         self._store.update_recording(job.job_id, flow_run_id=flow_run_id)
         return flow_run_id
@@ -240,9 +239,7 @@ class Recorder:
             return
         lines = self._store.logs(recording.job_id, after=recording.logs_sent)
         if lines:
-            self._api.write_logs(
-                flow_run_id, [LogLine(line.level, line.time, line.text, line.logger) for line in lines]
-            )
+            self._api.write_logs(flow_run_id, lines)
             self._store.update_recording(recording.job_id, logs_sent=recording.logs_sent + len(lines))
 
     def _show_progress(self, flow_run_id: UUID, job: Job, shown: _Shown) -> None:
