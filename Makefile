@@ -5,6 +5,9 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+# the pins are those of Python 3.12; other versions take what their wheels allow
+PIP := $(BIN)/python -m pip install --quiet $(shell $(PYTHON) -c \
+	'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 12) else "")' 2>/dev/null)
 ARGS ?=
 
 .PHONY: demo test check docs benchmark clean
@@ -35,9 +38,9 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/demo: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[examples]'
+	$(PIP) -e '.[examples]'
 	touch $@
 
 $(VENV)/test: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(PIP) -e '.[test]'
 	touch $@ $(VENV)/demo

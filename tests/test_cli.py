@@ -92,6 +92,14 @@ class TestDoctor:
         assert "FAIL job store" in result.stdout
         assert "hidden" not in result.stdout + result.stderr
 
+    def test_no_external_runner(self, tmp_path):
+        """Where external runners are expected and none lives, doctor says so and how to start one."""
+        server = Server(tmp_path, manager={"runner": "external"})
+        prefect(server, "db", "upgrade")
+        printed = prefect(server, "doctor", check=False).stdout
+        assert "FAIL runner: external, 0 living" in printed
+        assert "Start one: `pygeoapi plugins prefect runner`" in printed
+
     def test_another_manager(self, tmp_path):
         """A configuration of another manager is refused by its name."""
         server = Server(tmp_path, manager={"name": "TinyDB"})

@@ -101,6 +101,10 @@ def _job_store(settings: ManagerSettings) -> Iterator[Finding]:
     waiting, running = counts[JobStatus.ACCEPTED], counts[JobStatus.RUNNING]
     yield Finding(subject, f"revision {revision}, {waiting} jobs waiting, {running} running")
     yield Finding("recording", f"{backlog} jobs to record in Prefect")
+    if settings.runner == "external":
+        living = store.living_runners()
+        start_one = "Start one: `pygeoapi plugins prefect runner`. Jobs wait until then."
+        yield Finding("runner", f"external, {living} living", None if living else start_one)
 
 
 def _result_store(settings: ManagerSettings) -> Finding:
@@ -130,12 +134,9 @@ def _runner_and_prefect(settings: ManagerSettings) -> Iterator[Finding]:
     from pygeoapi_prefect.runner.presence import Presence
 
     status = Presence(settings.data_dir).read_status()
-    if settings.runner == "external":
-        yield Finding("runner", "external: started with `pygeoapi plugins prefect runner`")
-    elif status is None:
-        yield Finding("runner", "embedded: starts with the first request to the server")
-    else:
-        yield Finding("runner", f"lives, process {status.pid}; jobs are {status.prefect}")
+    if settings.runner == "embedded":
+        lives = f"lives, process {status.pid}; jobs are {status.prefect}" if status else "starts with the first request"
+        yield Finding("runner", f"embedded, {lives}")
     try:
         connection = configured_connection()
     except ConfigurationError as error:

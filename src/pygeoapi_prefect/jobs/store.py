@@ -302,6 +302,12 @@ class JobStore:
             ).rowcount
         return renewed == 1
 
+    def living_runners(self) -> int:
+        """How many runners hold a lease."""
+        with self.database.read() as connection:
+            living = select(func.count()).select_from(runners).where(runners.c.lease_until >= _epoch())
+            return connection.scalar(living) or 0
+
     def release_runner(self, runner_id: str) -> None:
         """Forget a runner that ends in order."""
         with self.database.write() as connection:
