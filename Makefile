@@ -1,8 +1,8 @@
 # make demo   set up, serve the terrain example, execute it, and go on serving until Ctrl-C (ARGS=--once: then end)
 # make test   set up, check code and types, build the docs, and run all tests
 
-PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PYTHON ?= $(shell for p in python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 # the pins are those of Python 3.12; other versions take what their wheels allow
@@ -33,7 +33,7 @@ clean:
 	rm -rf $(VENV) data
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: install it, or name it by PYTHON=…"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.12 or later is needed: install it, or name it by PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
