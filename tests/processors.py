@@ -168,7 +168,7 @@ class Environment(_Processor):
             "left_behind": os.environ.get("LEFT_BEHIND"),
             "folder": str(Path.cwd()),
             "scratch": tempfile.gettempdir(),
-            "job_variables": sorted(name for name in os.environ if name.startswith("PREFECT")),
+            "ephemeral_prefect": os.environ.get("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"),
         }
         os.environ["LEFT_BEHIND"] = "yes"
         os.chdir("/")

@@ -223,6 +223,10 @@ class TestJobs:
         assert len({job["scratch"] for job in found}) == 6
         assert not any(Path(job["scratch"]).exists() for job in found)
 
+    def test_no_job_starts_a_prefect_server(self, server):
+        """Code in a job that uses Prefect never starts a temporary server of its own."""
+        assert server.execute("environment").json()["ephemeral_prefect"] == "false"
+
 
 class TestDismiss:
     def test_running_job_is_stopped_with_all_it_started(self, server, tmp_path):

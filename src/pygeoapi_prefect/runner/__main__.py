@@ -105,10 +105,10 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
     Returns:
         The exit code: 0, or 3 when another embedded runner of this data folder lives.
     """
+    # for every child: Prefect must never start a server of its own per process
+    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
     # before anything starts a thread or takes a lock, which a forked child would share
     forkserver = Forkserver(run_worker)
-    # for every child from now on: Prefect must never start a server of its own per process
-    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
     presence = Presence(settings.data_dir)
     presence.make()
     lock = presence.runner_lock()
