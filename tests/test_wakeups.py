@@ -16,7 +16,7 @@ from conftest import PostgreSQL
 from factories import SUCCESS, accepted, claim_all, ended, running
 from pygeoapi_prefect.jobs import JobStore, Wakeups
 from pygeoapi_prefect.jobs.database import Database
-from pygeoapi_prefect.jobs.store import ENDED
+from pygeoapi_prefect.jobs.queries import ENDED
 
 SOON = 0.5
 """Seconds; generous: both take a few milliseconds on a machine at rest."""

@@ -29,7 +29,7 @@ from pygeoapi_prefect.exceptions import (
 )
 from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
-from pygeoapi_prefect.jobs.store import ELSEWHERE, ENDED
+from pygeoapi_prefect.jobs.queries import ELSEWHERE, ENDED
 from pygeoapi_prefect.results import ResultStore, respond
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.runner.web_threads import default_sync_waits

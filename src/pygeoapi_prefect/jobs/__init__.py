@@ -7,7 +7,9 @@ module         holds
 ``records``    what goes in and comes out: frozen records
 ``tables``     the tables, their constraints and indexes
 ``database``   engine, transactions, the one door for driver errors, migrations at first use
-``store``      :class:`JobStore`: every query
+``queries``    what queries share: words, conditions, rows turned into records
+``*_side``     every query: of clients (web, command line), of runners, of recorders
+``store``      :class:`JobStore`: the three sides and what they guarantee together
 ``wakeups``    :class:`Wakeups`: tells a process at once that jobs have changed
 ``migrations`` alembic's revisions
 =============  =====================================================================================

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 from sqlalchemy import URL
 
-from pygeoapi_prefect.jobs.store import CHANNEL
+from pygeoapi_prefect.jobs.queries import CHANNEL
 
 LOGGER = logging.getLogger(__name__)
 

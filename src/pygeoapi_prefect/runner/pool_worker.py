@@ -31,8 +31,8 @@ from pygeoapi.plugin import load_plugin
 from pygeoapi.process.base import BaseProcessor, ProcessorExecuteError
 
 from pygeoapi_prefect.exceptions import PygeoapiPrefectError
+from pygeoapi_prefect.jobs.queries import MESSAGE_SUCCESSFUL
 from pygeoapi_prefect.jobs.records import Outcome, Problem, utc_now
-from pygeoapi_prefect.jobs.store import MESSAGE_SUCCESSFUL
 from pygeoapi_prefect.process.progress import progress_goes_to, report_progress
 from pygeoapi_prefect.results import ResultStore, store_return
 from pygeoapi_prefect.runner.os_processes import kill_descendants

@@ -17,8 +17,8 @@ from uuid import UUID
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, PrefectUnavailableError
 from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, LogLine, Recording
+from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.jobs.records import utc_now
-from pygeoapi_prefect.jobs.store import MESSAGE_RUNNING
 from pygeoapi_prefect.prefect_api import (
     FlowRunNotFoundError,
     FlowRunStateType,

@@ -1,0 +1,216 @@
+"""The job store as web processes and the command line use it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import (
+    delete,
+    func,
+    insert,
+    literal,
+    not_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from pygeoapi_prefect.exceptions import ExecutionRefusedError, QueueFullError
+from pygeoapi_prefect.jobs.queries import (
+    DETAILS,
+    ENDED,
+    MESSAGE_ACCEPTED,
+    MESSAGE_DISMISSED,
+    SUMMARY,
+    WORK,
+    Queries,
+    details_to_json,
+    not_ended,
+    one,
+    to_details,
+    to_job,
+)
+from pygeoapi_prefect.jobs.records import (
+    Job,
+    JobDetails,
+    LogLine,
+    NewJob,
+    utc_now,
+)
+from pygeoapi_prefect.jobs.tables import cleanups, job_logs, jobs, recordings
+from pygeoapi_prefect.schemas import JobStatus
+
+
+class ClientSide(Queries):
+    """Submits, shows, dismisses and removes jobs."""
+
+    def submit(self, new_job: NewJob, *, max_waiting: int) -> None:
+        """
+        Store a job as accepted.
+
+        Raises:
+            QueueFullError: *max_waiting* jobs wait already. Submissions at the same moment may pass it by their number.
+            ExecutionRefusedError: A job of that id exists (409).
+        """
+        waiting = _count_waiting(max_waiting)
+        values = {
+            "job_id": new_job.job_id,
+            "process_id": new_job.process_id,
+            "status": JobStatus.ACCEPTED,
+            "message": MESSAGE_ACCEPTED,
+            "progress": 0,
+            "created": new_job.created,
+            "updated": new_job.created,
+            "request": dict(new_job.request),
+            "recorded": new_job.recorded,
+        }
+        row = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(
+            waiting < max_waiting
+        )
+        with self.database.write() as connection:
+            try:
+                inserted = connection.execute(insert(jobs).from_select(list(values), row)).rowcount
+            except IntegrityError as error:
+                refused = ExecutionRefusedError(user_msg=f"There is a job {new_job.job_id!r} already.")
+                refused.http_status_code = 409  # type: ignore[assignment]
+                raise refused from error
+            self._notify(connection, WORK)
+        if not inserted:
+            raise QueueFullError(user_msg=f"{max_waiting} jobs are waiting, no more are taken. Try again later.")
+
+    def add(self, job_id: str, process_id: str, columns: Mapping[str, Any]) -> None:
+        """Store a job as it is told, in whatever status: for imports. *columns* are columns of ``ogc_jobs``."""
+        now = utc_now()
+        values = {"message": "", "progress": 0, "created": now, "updated": now, "request": {}, "recorded": False}
+        with self.database.write() as connection:
+            connection.execute(
+                insert(jobs).values(values | dict(columns) | {"job_id": job_id, "process_id": process_id})
+            )
+            self._notify(connection, WORK)
+
+    def update(self, job_id: str, columns: Mapping[str, Any]) -> bool:
+        """Change a job that has not ended. *columns* are columns of ``ogc_jobs``; returns whether it was changed."""
+        values: dict[str, Any] = {"updated": utc_now(), **columns}
+        if "progress" in values:
+            values["progress"] = self._raised_progress(values["progress"])
+        with self.database.write() as connection:
+            changed = connection.execute(
+                update(jobs).where(jobs.c.job_id == job_id, not_ended()).values(values)
+            ).rowcount
+            self._notify(connection, ENDED)
+        return changed == 1
+
+    def job(self, job_id: str) -> Job:
+        """The job. Raises UnknownJobError."""
+        with self.database.read() as connection:
+            return to_job(one(connection, SUMMARY, job_id))
+
+    def details(self, job_id: str) -> JobDetails:
+        """The job with its request and result. Raises UnknownJobError."""
+        with self.database.read() as connection:
+            return to_details(one(connection, DETAILS, job_id))
+
+    def status(self, job_id: str) -> JobStatus:
+        """The job's status. Raises UnknownJobError."""
+        with self.database.read() as connection:
+            status: JobStatus = one(connection, [jobs.c.status], job_id).status
+            return status
+
+    def list_jobs(
+        self, *, status: JobStatus | None = None, limit: int | None = None, offset: int = 0
+    ) -> tuple[list[Job], int]:
+        """
+        Jobs, newest first.
+
+        Returns:
+            The page, and how many jobs match, counted to ``offset + limit + 1`` at the most: enough to tell whether
+            there is a next page, at the price of one row.
+        """
+        query = select(*SUMMARY).order_by(jobs.c.number.desc()).offset(offset or None)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
+        if limit is not None:
+            query = query.limit(limit + 1)
+        with self.database.read() as connection:
+            found = [to_job(row) for row in connection.execute(query)]
+            if offset and not found:
+                # a page beyond the end: fewer match than the page leaves out
+                matching = select(func.count()).select_from(jobs)
+                return [], connection.scalar(
+                    matching if status is None else matching.where(jobs.c.status == status)
+                ) or 0
+        return found[:limit], offset + len(found)
+
+    def dismiss(self, job_id: str) -> Job | None:
+        """
+        Dismiss a job that has not ended; its runner stops the work when it sees that.
+
+        Returns:
+            The dismissed job, or None when the job had ended before.
+
+        Raises:
+            UnknownJobError: There is no such job.
+        """
+        now = utc_now()
+        with self.database.write() as connection:
+            row = connection.execute(
+                update(jobs)
+                .where(jobs.c.job_id == job_id, not_ended())
+                .values(status=JobStatus.DISMISSED, message=MESSAGE_DISMISSED, finished=now, updated=now)
+                .returning(*SUMMARY)
+            ).one_or_none()
+            if row is None:
+                one(connection, [jobs.c.number], job_id)
+                return None
+            if row.recorded:
+                self._want_recorded(connection, [row])
+            self._notify(connection, ENDED)
+        return to_job(row)
+
+    def remove(self, job_id: str, *, clean_up: bool) -> bool:
+        """
+        Remove an ended job and its log.
+
+        Args:
+            job_id: The job.
+            clean_up: Whether a runner shall let the processor remove its resources.
+
+        Returns:
+            False when the job has not ended, or there is none.
+        """
+        with self.database.write() as connection:
+            row = connection.execute(
+                delete(jobs).where(jobs.c.job_id == job_id, not_(not_ended())).returning(*DETAILS)
+            ).one_or_none()
+            if row is None:
+                return False
+            connection.execute(
+                update(recordings).where(recordings.c.job_id == job_id).values(final=details_to_json(to_details(row)))
+            )
+            if clean_up:
+                connection.execute(insert(cleanups).values(job_id=job_id, process_id=row.process_id))
+            self._notify(connection, WORK)
+        return True
+
+    def counts(self) -> dict[JobStatus, int]:
+        """How many jobs wait and how many run."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                select(jobs.c.status, func.count().label("total")).where(not_ended()).group_by(jobs.c.status)
+            ).all()
+        return {JobStatus.ACCEPTED: 0, JobStatus.RUNNING: 0} | {row.status: row.total for row in rows}
+
+    def logs(self, job_id: str, *, after: int = 0, limit: int = 10_000) -> list[LogLine]:
+        """Lines of the job's log, oldest first, without the first *after*."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                select(job_logs.c.time, job_logs.c.level, job_logs.c.logger, job_logs.c.text)
+                .where(job_logs.c.job_id == job_id, job_logs.c.line > after)
+                .order_by(job_logs.c.line)
+                .limit(limit)
+            ).all()
+        return [LogLine(*row) for row in rows]
+
+
+def _count_waiting(at_most: int) -> Any:
+    some = select(jobs.c.number).where(jobs.c.status == JobStatus.ACCEPTED).limit(at_most).subquery()
+    return select(func.count()).select_from(some).scalar_subquery()

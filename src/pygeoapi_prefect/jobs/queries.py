@@ -1,0 +1,154 @@
+"""What every query of the job store shares: words, conditions, and rows turned into records."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Insert,
+    Row,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from pygeoapi_prefect.exceptions import UnknownJobError
+from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.records import (
+    Claim,
+    Job,
+    JobDetails,
+    Problem,
+)
+from pygeoapi_prefect.jobs.tables import jobs, recordings
+from pygeoapi_prefect.schemas import JobStatus
+
+CHANNEL = "ogc_jobs"
+"""PostgreSQL notifications are sent here when jobs change, with one of the words below."""
+
+WORK = "work"
+"""There may be something to do for a runner."""
+
+ENDED = "ended"
+"""A job may have ended: for whoever waits for it, and for the runner that works on it or waits for its place."""
+
+ELSEWHERE = "elsewhere"
+"""In place of a runner: the job runs outside this package, which only keeps its record."""
+
+MESSAGE_ACCEPTED = "Job accepted"
+MESSAGE_RUNNING = "Job running"
+MESSAGE_SUCCESSFUL = "Job successful"
+MESSAGE_DISMISSED = "Job dismissed"
+
+_LARGE = {"request", "result"}
+SUMMARY = [column for column in jobs.c if column.name not in _LARGE]
+DETAILS = list(jobs.c)
+MAX_MESSAGE = 2000
+
+
+class database_epoch(FunctionElement[float]):  # noqa: N801 named like an SQL function
+    """Seconds since the epoch by the database's clock: leases of several hosts are compared by it."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(database_epoch, "postgresql")
+def _epoch_postgresql(_element: Any, _compiler: Any, **_: Any) -> str:
+    return "extract(epoch from clock_timestamp())::float8"
+
+
+@compiles(database_epoch, "sqlite")
+def _epoch_sqlite(_element: Any, _compiler: Any, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+class Queries:
+    """
+    Base of the sides of the job store.
+
+    Args:
+        database: Where the jobs are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def _raised_progress(self, percent: int) -> Any:
+        greatest = func.max if self.database.is_sqlite else func.greatest
+        return greatest(jobs.c.progress, percent)
+
+    def _insert(self, table: Any) -> Any:
+        return sqlite.insert(table) if self.database.is_sqlite else postgresql.insert(table)
+
+    def _want_recorded(self, connection: Connection, rows: Sequence[Row[Any]]) -> None:
+        if rows:
+            statement: Insert = self._insert(recordings).on_conflict_do_nothing(index_elements=["job_id"])
+            connection.execute(statement, [{"job_id": row.job_id, "process_id": row.process_id} for row in rows])
+
+    def _notify(self, connection: Connection, change: str) -> None:
+        if not self.database.is_sqlite:
+            connection.execute(text(f"NOTIFY {CHANNEL}, '{change}'"))
+
+
+def not_ended() -> ColumnElement[bool]:
+    return jobs.c.status.in_([JobStatus.ACCEPTED, JobStatus.RUNNING])
+
+
+def held(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    return (
+        jobs.c.job_id == claim.job_id,
+        jobs.c.claim_number == claim.number,
+        jobs.c.status == JobStatus.RUNNING,
+    )
+
+
+def one(connection: Connection, columns: Sequence[Any], job_id: str) -> Row[Any]:
+    row = connection.execute(select(*columns).where(jobs.c.job_id == job_id)).one_or_none()
+    if row is None:
+        raise UnknownJobError(f"There is no job {job_id!r}")
+    return row
+
+
+def to_job(row: Row[Any]) -> Job:
+    values = {column.name: getattr(row, column.name) for column in SUMMARY}
+    values["problem"] = Problem(**row.problem) if row.problem else None
+    return Job(**values)
+
+
+def to_details(row: Row[Any]) -> JobDetails:
+    return JobDetails(job=to_job(row), request=row.request, result=row.result)
+
+
+_TIMES = ("created", "updated", "started", "finished")
+
+
+def details_to_json(details: JobDetails) -> dict[str, Any]:
+    job = details.job
+    values: dict[str, Any] = {name: getattr(job, name) for name in Job.__dataclass_fields__}
+    values |= {name: time.isoformat() for name in _TIMES if (time := values[name])}
+    values |= {
+        "problem": job.problem and job.problem.to_json(),
+        "flow_run_id": job.flow_run_id and str(job.flow_run_id),
+        "request": dict(details.request),
+    }
+    return values
+
+
+def details_from_json(values: dict[str, Any]) -> JobDetails:
+    values = dict(values)
+    request = values.pop("request")
+    values |= {name: datetime.fromisoformat(time).astimezone(UTC) for name in _TIMES if (time := values[name])}
+    values |= {
+        "status": JobStatus(values["status"]),
+        "problem": Problem(**values["problem"]) if values["problem"] else None,
+        "flow_run_id": UUID(values["flow_run_id"]) if values["flow_run_id"] else None,
+    }
+    return JobDetails(job=Job(**values), request=request, result=None)
