@@ -94,6 +94,8 @@ def serving(config: str | None, server: str = "flask") -> Iterator[Serving]:
     host, port = str(bind["host"]), int(bind["port"])
     _require_free(host, port)
     environment = os.environ | {"PYGEOAPI_OPENAPI": _openapi(os.environ["PYGEOAPI_CONFIG"], presence)}
+    # also where a shell started this in the background, with Ctrl-C ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     log_path = presence.folder / "web.log"
     with log_path.open("wb") as log:
