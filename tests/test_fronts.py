@@ -91,6 +91,8 @@ class TestWithoutCompliance:
             assert "type" not in deleted.json()  # B6
             body = server.client.post("/processes/hello-world/execution", content="[1]")
             assert body.status_code == 500  # B9
+            declared = server.client.get("/conformance", params={"f": "json"}).json()["conformsTo"]
+            assert any("callback" in uri for uri in declared)
 
     def test_documents_are_answered_as_stock_does(self, tmp_path):
         """Without the wrappers outputs are what the process returned, byte for byte."""
