@@ -10,7 +10,6 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
-from pygeoapi.plugin import load_plugin
 from pygeoapi.process.base import BaseProcessor
 from pygeoapi.process.manager.base import BaseManager
 from pygeoapi.util import DATETIME_FORMAT, RequestedProcessExecutionMode, Subscriber
@@ -30,6 +29,7 @@ from pygeoapi_prefect.exceptions import (
 from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.queries import ELSEWHERE, ENDED
+from pygeoapi_prefect.process.processor import load_processor
 from pygeoapi_prefect.results import ResultStore, respond
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.runner.web_threads import default_sync_waits
@@ -87,15 +87,21 @@ class PrefectManager(BaseManager):
             UnknownProcessError: No such process is configured.
             ProcessUnavailableError: It is, but cannot be imported.
         """
+        self.require_available(process_id)
+        processor = load_processor(self.processes[process_id])
+        processor.metadata = deepcopy(processor.metadata)
+        return processor
+
+    def require_available(self, process_id: str) -> None:
+        """
+        Raises:
+            UnknownProcessError: No such process is configured.
+            ProcessUnavailableError: It is, but cannot be imported.
+        """
         if process_id in self.unavailable:
             raise ProcessUnavailableError(f"Process {process_id!r}: {self.unavailable[process_id]}")
         if process_id not in self.processes:
             raise UnknownProcessError(f"There is no process {process_id!r}")
-        resource = self.processes[process_id]
-        processor = load_plugin("process", resource["processor"])
-        processor.allow_internal_requests = resource.get("allow_internal_requests", False)
-        processor.metadata = deepcopy(processor.metadata)
-        return processor
 
     def _describe(self, process_id: str) -> None:
         try:
@@ -137,10 +143,7 @@ class PrefectManager(BaseManager):
             SyncWaitEndedError: It goes on, but cannot be waited for, and the process has no asynchronous mode.
             JobStoreUnavailableError: The database cannot be reached.
         """
-        if process_id in self.unavailable:
-            raise ProcessUnavailableError(f"Process {process_id!r}: {self.unavailable[process_id]}")
-        if process_id not in self._descriptions:
-            raise UnknownProcessError(f"There is no process {process_id!r}")
+        self.require_available(process_id)
         if not isinstance(data_dict, Mapping):
             raise InvalidInputsError(user_msg="'inputs' must be an object of input names and values.")
         if subscriber is not None:

@@ -45,8 +45,13 @@ def manager_def_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_settings(path: str | None) -> ManagerSettings:
     """The settings. Raises click.ClickException."""
+    return settings_of(manager_def_of(read_configuration(path)))
+
+
+def settings_of(manager_def: Mapping[str, Any]) -> ManagerSettings:
+    """The settings of a manager. Raises click.ClickException, which names the YAML key."""
     try:
-        return ManagerSettings.from_manager_def(manager_def_of(read_configuration(path)))
+        return ManagerSettings.from_manager_def(manager_def)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
 

@@ -58,7 +58,7 @@ def examine(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _processors(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
-    from pygeoapi_prefect.runner.pool_worker import load_processor
+    from pygeoapi_prefect.process.processor import load_processor
 
     for process_id, resource in (manager_def.get("processes") or {}).items():
         subject = f"process {process_id}"

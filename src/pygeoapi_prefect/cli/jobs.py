@@ -60,6 +60,7 @@ def list_jobs(config: str | None, status: str | None, limit: int, as_json: bool)
 @click.pass_obj
 def show(config: str | None, job_id: str) -> None:
     """Show one job, with its inputs and where Prefect shows it."""
+    from pygeoapi_prefect.prefect_api import PrefectConnection
     from pygeoapi_prefect.runner.presence import Presence
 
     settings, store = _open(config)
@@ -69,8 +70,9 @@ def show(config: str | None, job_id: str) -> None:
         "result": details.result,
     }
     runner = Presence(settings.data_dir).read_status()
-    if details.job.flow_run_id and runner and runner.prefect_ui_url:
-        shown["prefect"] = f"{runner.prefect_ui_url}/runs/flow-run/{details.job.flow_run_id}"
+    if details.job.flow_run_id and runner and runner.prefect_api_url:
+        connection = PrefectConnection(runner.prefect_api_url, ui_url=runner.prefect_ui_url)
+        shown["prefect"] = connection.flow_run_url(details.job.flow_run_id)
     click.echo(json.dumps(shown, indent=2))
 
 

@@ -15,9 +15,8 @@ from typing import Any
 import click
 import httpx
 
-from pygeoapi_prefect.cli.configuration import manager_def_of, read_configuration
+from pygeoapi_prefect.cli.configuration import manager_def_of, read_configuration, settings_of
 from pygeoapi_prefect.cli.steps import Step
-from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.runner.os_processes import is_alive
 from pygeoapi_prefect.runner.presence import Presence, RunnerStatus
 from pygeoapi_prefect.settings import ManagerSettings
@@ -83,11 +82,7 @@ def serving(config: str | None, server: str = "flask") -> Iterator[Serving]:
         click.ClickException: Something did not start; names it and its log.
     """
     configuration = read_configuration(config)
-    manager_def = manager_def_of(configuration)
-    try:
-        settings = ManagerSettings.from_manager_def(manager_def)
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from error
+    settings = settings_of(manager_def_of(configuration))
     presence = Presence(settings.data_dir)
     presence.make()
     bind = configuration["server"]["bind"]

@@ -16,7 +16,6 @@ from pygeoapi.util import to_json
 from pygeoapi_prefect.exceptions import (
     InvalidInputsError,
     JobFailedError,
-    ProcessUnavailableError,
     PygeoapiPrefectError,
     SyncWaitEndedError,
 )
@@ -38,10 +37,10 @@ _FRONTS = ("from_flask", "from_starlette", "from_django")
 class WrappedManager(Protocol):
     """What the wrappers need of the manager."""
 
-    unavailable: dict[str, str]
     supports_subscribing: bool
 
     def start(self) -> None: ...
+    def require_available(self, process_id: str) -> None: ...
     def get_job(self, job_id: str) -> dict[str, Any]: ...
     def get_job_result(self, job_id: str) -> tuple[str, Any]: ...
 
@@ -138,7 +137,8 @@ def _within_boundary(function: Callable[..., Answer]) -> Callable[..., Answer]:
 def _describe_processes(
     original: Callable[..., Answer], api: API, request: APIRequest, process: str | None = None
 ) -> Answer:
-    _require_available(api, process)
+    if process is not None:
+        api.manager.require_available(process)
     return original(api, request, process)
 
 
@@ -150,7 +150,7 @@ def _get_jobs(original: Callable[..., Answer], api: API, request: APIRequest, jo
 @_within_boundary
 def _execute_process(original: Callable[..., Answer], api: API, request: APIRequest, process_id: str) -> Answer:
     """Mends: a body that is JSON but no object is a 500 in stock (row B9)."""
-    _require_available(api, process_id)
+    api.manager.require_available(process_id)
     body = request.data
     if body and body.lstrip()[:1] not in (b"{", "{"):
         raise InvalidInputsError(user_msg="The body of the request must be a JSON object.")
@@ -224,11 +224,6 @@ def _problem_answer(headers: dict[str, str], status: int, code: str, detail: str
 def _headers(api: API, request: APIRequest) -> dict[str, str]:
     headers: dict[str, str] = request.get_response_headers(SYSTEM_LOCALE, **api.api_headers)
     return headers
-
-
-def _require_available(api: API, process_id: str | None) -> None:
-    if process_id in api.manager.unavailable:
-        raise ProcessUnavailableError(f"Process {process_id!r}: {api.manager.unavailable[process_id]}")
 
 
 _WRAPPERS: dict[str, Callable[..., Answer]] = {

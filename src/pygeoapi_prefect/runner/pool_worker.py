@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from pygeoapi.error import GenericError
-from pygeoapi.plugin import load_plugin
-from pygeoapi.process.base import BaseProcessor, ProcessorExecuteError
+from pygeoapi.process.base import ProcessorExecuteError
 
 from pygeoapi_prefect.exceptions import PygeoapiPrefectError
 from pygeoapi_prefect.jobs.queries import MESSAGE_SUCCESSFUL
 from pygeoapi_prefect.jobs.records import Outcome, Problem, utc_now
+from pygeoapi_prefect.process.processor import load_processor
 from pygeoapi_prefect.process.progress import progress_goes_to, report_progress
 from pygeoapi_prefect.results import ResultStore, store_return
 from pygeoapi_prefect.runner.os_processes import kill_descendants
@@ -97,13 +97,6 @@ def run_worker(connection: Connection) -> None:
             return
         output.drain()
         channel.end(outcome)
-
-
-def load_processor(resource: Mapping[str, Any]) -> BaseProcessor:
-    """Make a processor as pygeoapi's ``BaseManager.get_processor`` does."""
-    processor = load_plugin("process", resource["processor"])
-    processor.allow_internal_requests = resource.get("allow_internal_requests", False)
-    return processor
 
 
 def _run(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome | None:

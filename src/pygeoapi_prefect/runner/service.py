@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, ResultStoreError, UnknownJobError
@@ -21,6 +22,7 @@ from pygeoapi_prefect.runner.forkserver import Forkserver
 from pygeoapi_prefect.runner.os_processes import is_alive, start_time, this_host
 from pygeoapi_prefect.runner.pool import Pool, PoolWorker
 from pygeoapi_prefect.runner.pool_worker import Assignment
+from pygeoapi_prefect.runner.presence import Presence
 from pygeoapi_prefect.schemas import JobStatus
 from pygeoapi_prefect.settings import ManagerSettings
 
@@ -97,6 +99,7 @@ class RunnerService:
             if process.max_running is not None
         }
         self._results = ResultStore(settings.output_dir)
+        self._presence = Presence(settings.data_dir)
         self._pool = Pool(forkserver, tasks_per_worker=settings.jobs_per_worker)
         self._chores = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chores")
         self._wake_read, self._wake_write = os.pipe()
@@ -313,7 +316,7 @@ class RunnerService:
             resource=resource,
             request=details.request,
             result_store=self._settings.output_dir,
-            scratch=str(self._settings.data_dir / "scratch" / f"{job.job_id}-{job.claim_number}"),
+            scratch=str(self._scratch_of(job.claim)),
         )
         self._assign(job.process_id, running, {"do": "run", **asdict(assignment)})
 
@@ -437,8 +440,10 @@ class RunnerService:
     def _delete_traces(self, claim: Claim) -> None:
         """Of a claim that ended without success: what it stored, and its temporary files."""
         self._chores.submit(self._delete_outputs, claim)
-        scratch = self._settings.data_dir / "scratch" / f"{claim.job_id}-{claim.number}"
-        self._chores.submit(shutil.rmtree, scratch, ignore_errors=True)
+        self._chores.submit(shutil.rmtree, self._scratch_of(claim), ignore_errors=True)
+
+    def _scratch_of(self, claim: Claim) -> Path:
+        return self._presence.scratch / f"{claim.job_id}-{claim.number}"
 
     def _delete_outputs(self, claim: Claim) -> None:
         try:
