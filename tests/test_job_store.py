@@ -341,7 +341,7 @@ def test_a_successful_job_has_its_result(job_store: JobStore) -> None:
 def test_an_old_claim_is_worth_nothing(job_store: JobStore) -> None:
     """After a job was claimed anew, the old claim's progress and outcome are refused; the new one's are taken."""
     old = running(job_store, runner_id="gone")
-    job_store.finish_lost(host="here", is_alive=lambda *_: True, rerun=lambda _: True)
+    job_store.finish_lost("s", host="here", is_alive=lambda *_: True, rerun=lambda _: True)
     (details,) = claim_all(job_store, "new")
     new = details.job.claim
     assert new == Claim(old.job_id, 2)
@@ -357,7 +357,7 @@ def test_an_old_claim_is_worth_nothing(job_store: JobStore) -> None:
 def test_a_job_that_waits_again_has_no_claim(job_store: JobStore) -> None:
     """Between two claims the old one is worth nothing either."""
     old = running(job_store, runner_id="gone")
-    job_store.finish_lost(host="here", is_alive=lambda *_: True, rerun=lambda _: True)
+    job_store.finish_lost("s", host="here", is_alive=lambda *_: True, rerun=lambda _: True)
     assert not job_store.report_progress(old, 50, "late")
     assert not job_store.finish(old, SUCCESS)
     assert job_store.status(old.job_id) is JobStatus.ACCEPTED
@@ -376,8 +376,12 @@ OPERATIONS: dict[str, Callable[[JobStore, Job], Any]] = {
     "update message": lambda store, job: store.update(job.job_id, {"message": "late", "progress": 1}),
     "claim": lambda store, _: store.claim("late", limit=9, process_limits={}, record=True),
     "claim with limits": lambda store, _: store.claim("late", limit=9, process_limits={"ndvi": 9}, record=True),
-    "lose": lambda store, _: store.finish_lost(host="here", is_alive=lambda *_: False, rerun=lambda _: False),
-    "lose and rerun": lambda store, _: store.finish_lost(host="here", is_alive=lambda *_: False, rerun=lambda _: True),
+    "lose": lambda store, _: store.finish_lost(
+        "sweeper", host="here", is_alive=lambda *_: False, rerun=lambda _: False
+    ),
+    "lose and rerun": lambda store, _: store.finish_lost(
+        "sweeper", host="here", is_alive=lambda *_: False, rerun=lambda _: True
+    ),
 }
 
 
@@ -536,10 +540,12 @@ def test_a_lease_holds_until_it_is_not_renewed(job_store: JobStore) -> None:
     for _ in range(3):
         time.sleep(0.4)
         assert job_store.renew_lease("r", lease=1)
-    assert job_store.finish_lost(host="here", is_alive=lambda *_: False, rerun=lambda _: False) == []
+    assert job_store.finish_lost("s", host="here", is_alive=lambda *_: False, rerun=lambda _: False) == []
     assert job_store.renew_lease("r", lease=0.1)
     time.sleep(0.15)
-    assert ids(job_store.finish_lost(host="here", is_alive=lambda *_: True, rerun=lambda _: False)) == [claim.job_id]
+    assert ids(job_store.finish_lost("s", host="here", is_alive=lambda *_: True, rerun=lambda _: False)) == [
+        claim.job_id
+    ]
     assert not job_store.renew_lease("r", lease=1)
 
 
@@ -548,7 +554,7 @@ def test_a_lapsed_lease_can_be_renewed_until_it_is_taken(job_store: JobStore) ->
     job_store.register_runner(runner_record("r", host="elsewhere"), lease=-1)
     running(job_store, runner_id="r")
     assert job_store.renew_lease("r", lease=60)
-    assert job_store.finish_lost(host="here", is_alive=lambda *_: False, rerun=lambda _: False) == []
+    assert job_store.finish_lost("s", host="here", is_alive=lambda *_: False, rerun=lambda _: False) == []
 
 
 def test_a_runner_may_register_again(job_store: JobStore) -> None:
@@ -581,7 +587,7 @@ def test_jobs_of_a_gone_runner_end(job_store: JobStore, gone: str) -> None:
     GONE[gone](job_store)
     claim = running(job_store, runner_id="r")
     waiting = accepted(job_store)
-    (lost,) = job_store.finish_lost(host="here", is_alive=_only_999_is_dead, rerun=lambda _: False)
+    (lost,) = job_store.finish_lost("s", host="here", is_alive=_only_999_is_dead, rerun=lambda _: False)
     assert lost == job_store.job(claim.job_id)
     assert lost.problem is not None
     assert (lost.status, lost.problem.status, lost.problem.detail) == (JobStatus.FAILED, 500, lost.message)
@@ -590,7 +596,7 @@ def test_jobs_of_a_gone_runner_end(job_store: JobStore, gone: str) -> None:
     assert not job_store.renew_lease("r", lease=1)
     assert not job_store.finish(claim, SUCCESS)
     assert job_store.job(waiting.job_id) == waiting
-    assert job_store.finish_lost(host="here", is_alive=_only_999_is_dead, rerun=lambda _: False) == []
+    assert job_store.finish_lost("s", host="here", is_alive=_only_999_is_dead, rerun=lambda _: False) == []
 
 
 LIVING: dict[str, RunnerRecord] = {
@@ -606,7 +612,7 @@ def test_a_living_runner_is_left_alone(job_store: JobStore, living: str) -> None
     job_store.register_runner(LIVING[living], lease=60)
     claim = running(job_store, runner_id="r")
     before = job_store.job(claim.job_id)
-    assert job_store.finish_lost(host="here", is_alive=_only_999_is_dead, rerun=lambda _: True) == []
+    assert job_store.finish_lost("s", host="here", is_alive=_only_999_is_dead, rerun=lambda _: True) == []
     assert job_store.job(claim.job_id) == before
     assert job_store.renew_lease("r", lease=60)
     assert job_store.finish(claim, SUCCESS)
@@ -624,7 +630,7 @@ def test_a_runner_that_renews_in_time_keeps_its_jobs(open_job_store: OpenJobStor
         assert late.renew_lease("slow", lease=60)
         return _only_999_is_dead(pid, started)
 
-    assert ids(store.finish_lost(host="here", is_alive=is_alive, rerun=lambda _: False)) == [lost.job_id]
+    assert ids(store.finish_lost("s", host="here", is_alive=is_alive, rerun=lambda _: False)) == [lost.job_id]
     assert store.finish(saved, SUCCESS)
 
 
@@ -634,7 +640,9 @@ def test_a_lost_job_runs_again_where_its_process_says_so(job_store: JobStore) ->
     never = running(job_store, "never", "may not", runner_id="gone")
     later = accepted(job_store, "later", "may")
     job_store.report_progress(claim, 60, "far")
-    lost = job_store.finish_lost(host="here", is_alive=lambda *_: True, rerun=lambda process_id: process_id == "may")
+    lost = job_store.finish_lost(
+        "sweeper", host="here", is_alive=lambda *_: True, rerun=lambda process_id: process_id == "may"
+    )
     assert {job.job_id: job.status for job in lost} == {
         "again": JobStatus.ACCEPTED,
         never.job_id: JobStatus.FAILED,
@@ -657,7 +665,7 @@ def test_many_sweeps_lose_a_job_once(open_job_store: OpenJobStore) -> None:
         own = open_job_store()
         own.counts()
         start.wait()
-        return ids(own.finish_lost(host="here", is_alive=lambda *_: True, rerun=lambda _: False))
+        return ids(own.finish_lost("s", host="here", is_alive=lambda *_: True, rerun=lambda _: False))
 
     with ThreadPoolExecutor(4) as threads:
         assert sorted(chain.from_iterable(threads.map(sweep, range(4)))) == expected
@@ -796,7 +804,7 @@ def test_a_rerun_job_is_recorded_once(job_store: JobStore) -> None:
     claim = running(job_store, runner_id="gone")
     flow_run_id = uuid4()
     job_store.update_recording(claim.job_id, flow_run_id=flow_run_id)
-    job_store.finish_lost(host="here", is_alive=lambda *_: True, rerun=lambda _: True)
+    job_store.finish_lost("s", host="here", is_alive=lambda *_: True, rerun=lambda _: True)
     claim_all(job_store, "new")
     assert job_store.recording_backlog() == 1
     assert recorded(job_store)[claim.job_id].flow_run_id == flow_run_id

@@ -80,7 +80,7 @@ def test_every_change_of_a_job_wakes(store: JobStore, wakeups: Wakeups) -> None:
     changes: dict[str, Callable[[], object]] = {
         "submit": lambda: accepted(store, "a"),
         "claim": lambda: claim_all(store, "gone"),
-        "lose": lambda: store.finish_lost(host="h", is_alive=lambda *_: True, rerun=lambda _: True),
+        "lose": lambda: store.finish_lost("s", host="h", is_alive=lambda *_: True, rerun=lambda _: True),
         "claim again": lambda: claim_all(store),
         "finish": lambda: store.finish(store.job("a").claim, SUCCESS),
         "remove": lambda: store.remove("a", clean_up=True),

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlalchemy.engine import URL, make_url
@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from pygeoapi_prefect.exceptions import ConfigurationError
 
 MANAGER_KEY = "server.manager"
+BLOCK_REFERENCE = r"^[a-z0-9-]+/[^/\s]+$"
 
 
 class _Section(BaseModel):
@@ -46,10 +47,52 @@ class _Section(BaseModel):
         key = ".".join([yaml_key, *map(str, details["loc"])])
         if details["type"] != "extra_forbidden":
             return f"{key}: {details['msg']}"
-        known = [field.alias or name for name, field in cls.model_fields.items()]
+        section: type[BaseModel] = cls
+        for name in details["loc"][:-1]:
+            annotation = section.model_fields[name].annotation
+            section = next(type_ for type_ in (*get_args(annotation), annotation) if _is_section(type_))
+        known = [field.alias or name for name, field in section.model_fields.items()]
         similar = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
         hint = f"did you mean {similar[0]!r}?" if similar else f"known keys: {', '.join(sorted(known))}"
         return f"{key} is not known; {hint}"
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, _Section)
+
+
+class DeploymentSettings(_Section):
+    """
+    The keys under ``processor.prefect.deployment``: the process runs as a Prefect deployment.
+
+    Attributes:
+        name: Of the deployment. ``<flow>/<deployment>`` names one that somebody else made, as ``pygeoapi-prefect`` 0.9
+            had it: it is run as it is and never changed.
+        work_pool: Where it runs; made when it is missing and its type is known.
+        queue: Work queue of the pool; None for its default.
+        storage_block: ``<slug>/<name>`` of the block that the code is uploaded to and pulled from; None where the code
+            is present already: installed, or in the image.
+        storage_sub_path: Folder of the code in the block.
+        image: Container image that has the code (Docker, Kubernetes …).
+        job_variables: Of the work pool's job template.
+        result_storage_block: Of 0.9: the block where the flow persists its result.
+        result_storage_key_template: Of 0.9: the result's key, with ``{job_id}``.
+    """
+
+    name: str = Field(default="pygeoapi", min_length=1)
+    work_pool: str | None = None
+    queue: str | None = None
+    storage_block: str | None = Field(default=None, pattern=BLOCK_REFERENCE)
+    storage_sub_path: str | None = None
+    image: str | None = None
+    job_variables: Mapping[str, Any] = Field(default_factory=dict)
+    result_storage_block: str | None = Field(default=None, pattern=BLOCK_REFERENCE)
+    result_storage_key_template: str | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether somebody else made the deployment."""
+        return "/" in self.name
 
 
 class ProcessSettings(_Section):
@@ -57,6 +100,11 @@ class ProcessSettings(_Section):
     One process: the keys under ``resources.<id>.processor.prefect``.
 
     Attributes:
+        flow: ``package.module:flow``, for :class:`pygeoapi_prefect.FlowProcessor`.
+        result_storage: Where a flow leaves its outputs: a block ``<slug>/<name>``, a folder or an fsspec URL. None: the
+            manager's result store.
+        deployment: How the process is deployed; None: it runs in the pool.
+        metadata: Overrides parts of the process description.
         record: Whether each job of the process is recorded as a Prefect flow run.
         max_running: Jobs of this process that run at once, over all runners; None for no limit of its own.
         isolation: ``fork``: a warm pool worker. ``spawn``: a pool worker with an interpreter of its own, for code that
@@ -65,6 +113,10 @@ class ProcessSettings(_Section):
         rerun_lost: Whether a job whose runner was lost is run again from the start instead of failed.
     """
 
+    flow: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    result_storage: str | None = None
+    deployment: DeploymentSettings | None = None
+    metadata: Mapping[str, Any] = Field(default_factory=dict)
     record: bool = True
     max_running: int | None = Field(default=None, ge=1)
     isolation: Literal["fork", "spawn"] = "fork"
@@ -90,6 +142,8 @@ class ManagerSettings(_Section):
         dismiss_grace: Seconds between the polite and the final end of a dismissed job's processes.
         database_timeout: Seconds that the first use waits for a database that is not up yet.
         jobs_per_worker: Jobs after which a pool worker is replaced.
+        max_handed_over: Jobs that one runner has in deployments at once.
+        prefect_timeout: Seconds that a job waits for a Prefect that cannot be reached before it fails.
         record_backlog: Jobs that may wait to be recorded while Prefect cannot be reached; older ones are given up.
         ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
         processes: Settings of each process by its id.
@@ -108,6 +162,8 @@ class ManagerSettings(_Section):
     dismiss_grace: float = Field(default=1, ge=0)
     database_timeout: float = Field(default=10, ge=0)
     jobs_per_worker: int = Field(default=500, ge=1)
+    max_handed_over: int = Field(default=100, ge=1)
+    prefect_timeout: float = Field(default=3600, ge=0)
     record_backlog: int = Field(default=10_000, ge=0)
     ogc_compliance: bool = True
     processes: Mapping[str, ProcessSettings] = Field(default_factory=dict, exclude=True)

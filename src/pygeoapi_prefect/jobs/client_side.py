@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     delete,
@@ -17,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from pygeoapi_prefect.exceptions import ExecutionRefusedError, QueueFullError
 from pygeoapi_prefect.jobs.queries import (
     DETAILS,
+    ELSEWHERE,
     ENDED,
     MESSAGE_ACCEPTED,
     MESSAGE_DISMISSED,
@@ -24,10 +26,12 @@ from pygeoapi_prefect.jobs.queries import (
     WORK,
     Queries,
     details_to_json,
+    held,
     not_ended,
     one,
     to_details,
     to_job,
+    waiting,
 )
 from pygeoapi_prefect.jobs.records import (
     Job,
@@ -51,7 +55,7 @@ class ClientSide(Queries):
             QueueFullError: *max_waiting* jobs wait already. Submissions at the same moment may pass it by their number.
             ExecutionRefusedError: A job of that id exists (409).
         """
-        waiting = _count_waiting(max_waiting)
+        are_waiting = _count_waiting(max_waiting)
         values = {
             "job_id": new_job.job_id,
             "process_id": new_job.process_id,
@@ -64,7 +68,7 @@ class ClientSide(Queries):
             "recorded": new_job.recorded,
         }
         row = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(
-            waiting < max_waiting
+            are_waiting < max_waiting
         )
         with self.database.write() as connection:
             try:
@@ -80,7 +84,15 @@ class ClientSide(Queries):
     def add(self, job_id: str, process_id: str, columns: Mapping[str, Any]) -> None:
         """Store a job as it is told, in whatever status: for imports. *columns* are columns of ``ogc_jobs``."""
         now = utc_now()
-        values = {"message": "", "progress": 0, "created": now, "updated": now, "request": {}, "recorded": False}
+        values = {
+            "message": "",
+            "progress": 0,
+            "created": now,
+            "updated": now,
+            "request": {},
+            "recorded": False,
+            "runner_id": ELSEWHERE,
+        }
         with self.database.write() as connection:
             connection.execute(
                 insert(jobs).values(values | dict(columns) | {"job_id": job_id, "process_id": process_id})
@@ -163,8 +175,15 @@ class ClientSide(Queries):
                 return None
             if row.recorded:
                 self._want_recorded(connection, [row])
+            self._forget_secrets(connection, [job_id])
             self._notify(connection, ENDED)
         return to_job(row)
+
+    def dismiss_flow_run(self, flow_run_id: UUID) -> Job | None:
+        """Dismiss the job that a flow run belongs to, which somebody cancelled; None when there is none to dismiss."""
+        with self.database.read() as connection:
+            job_id = connection.scalar(select(jobs.c.job_id).where(held(), jobs.c.flow_run_id == flow_run_id))
+        return None if job_id is None else self.dismiss(job_id)
 
     def remove(self, job_id: str, *, clean_up: bool) -> bool:
         """
@@ -212,5 +231,5 @@ class ClientSide(Queries):
 
 
 def _count_waiting(at_most: int) -> Any:
-    some = select(jobs.c.number).where(jobs.c.status == JobStatus.ACCEPTED).limit(at_most).subquery()
+    some = select(jobs.c.number).where(waiting()).limit(at_most).subquery()
     return select(func.count()).select_from(some).scalar_subquery()

@@ -11,9 +11,13 @@ from sqlalchemy import (
     Float,
     Insert,
     Row,
+    Text,
+    and_,
     func,
     select,
     text,
+    type_coerce,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
@@ -44,6 +48,7 @@ ELSEWHERE = "elsewhere"
 
 MESSAGE_ACCEPTED = "Job accepted"
 MESSAGE_RUNNING = "Job running"
+MESSAGE_HANDED_OVER = "Job handed over to Prefect"
 MESSAGE_SUCCESSFUL = "Job successful"
 MESSAGE_DISMISSED = "Job dismissed"
 
@@ -93,21 +98,40 @@ class Queries:
             statement: Insert = self._insert(recordings).on_conflict_do_nothing(index_elements=["job_id"])
             connection.execute(statement, [{"job_id": row.job_id, "process_id": row.process_id} for row in rows])
 
+    def _forget_secrets(self, connection: Connection, job_ids: Sequence[str]) -> None:
+        """Replace the secret inputs of jobs that have ended: nobody needs them any more."""
+        request = type_coerce(jobs.c.request, Text)
+        rows = connection.execute(
+            select(*DETAILS).where(jobs.c.job_id.in_(job_ids), request.like('%"secret_inputs": ["%'))
+        ).all()
+        for row in rows:
+            inputs = to_details(row).readable_inputs()
+            connection.execute(
+                update(jobs).where(jobs.c.job_id == row.job_id).values(request={**row.request, "inputs": inputs})
+            )
+
     def _notify(self, connection: Connection, change: str) -> None:
         if not self.database.is_sqlite:
             connection.execute(text(f"NOTIFY {CHANNEL}, '{change}'"))
 
 
 def not_ended() -> ColumnElement[bool]:
-    return jobs.c.status.in_([JobStatus.ACCEPTED, JobStatus.RUNNING])
+    return jobs.c.finished.is_(None)
 
 
-def held(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    return (
-        jobs.c.job_id == claim.job_id,
-        jobs.c.claim_number == claim.number,
-        jobs.c.status == JobStatus.RUNNING,
-    )
+def waiting() -> ColumnElement[bool]:
+    """Jobs that no runner holds yet."""
+    return and_(jobs.c.finished.is_(None), jobs.c.runner_id.is_(None))
+
+
+def held() -> ColumnElement[bool]:
+    """Jobs that a runner holds: they run, or were handed over to Prefect and have not begun there."""
+    return and_(jobs.c.finished.is_(None), jobs.c.runner_id.is_not(None))
+
+
+def held_by(claim: Claim) -> ColumnElement[bool]:
+    """The job of a claim, unless it has ended, was given back or was claimed anew."""
+    return and_(jobs.c.job_id == claim.job_id, jobs.c.claim_number == claim.number, held())
 
 
 def one(connection: Connection, columns: Sequence[Any], job_id: str) -> Row[Any]:

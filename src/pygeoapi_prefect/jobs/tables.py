@@ -29,11 +29,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Uuid,
+    and_,
 )
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0001"
+REVISION = "0002"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -137,21 +138,14 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
-# what the claim reads: the oldest accepted jobs
-Index(
-    "ix_ogc_jobs_accepted",
-    jobs.c.number,
-    postgresql_where=jobs.c.status == JobStatus.ACCEPTED,
-    sqlite_where=jobs.c.status == JobStatus.ACCEPTED,
-)
-# what the limits, the sweep of lost runners and the dismissals read: the few running jobs
-Index(
-    "ix_ogc_jobs_running",
-    jobs.c.runner_id,
-    jobs.c.process_id,
-    postgresql_where=jobs.c.status == JobStatus.RUNNING,
-    sqlite_where=jobs.c.status == JobStatus.RUNNING,
-)
+# Waiting are jobs that have not ended and that no runner holds; held are those that have not ended and that one does:
+# running ones, and those that were handed over to Prefect and have not begun there.
+# what the claim reads: the oldest waiting jobs
+_is_waiting = and_(jobs.c.finished.is_(None), jobs.c.runner_id.is_(None))
+Index("ix_ogc_jobs_waiting", jobs.c.number, postgresql_where=_is_waiting, sqlite_where=_is_waiting)
+# what the limits, the sweep of lost runners and the dismissals read: the few held jobs
+_is_held = and_(jobs.c.finished.is_(None), jobs.c.runner_id.is_not(None))
+Index("ix_ogc_jobs_held", jobs.c.runner_id, jobs.c.process_id, postgresql_where=_is_held, sqlite_where=_is_held)
 # the list filtered by status, newest first
 Index("ix_ogc_jobs_status_number", jobs.c.status, jobs.c.number)
 

@@ -5,7 +5,8 @@ What processes return: stored once where the job ran, answered as often as clien
 module         holds
 =============  ==========================================================================
 ``store``      :class:`ResultStore`: stored values in a local folder or behind an fsspec URL
-``returns``    what a plain ``(media type, value)`` means, and its manifest
+``returns``    manifests; what a plain ``(media type, value)`` means
+``blocks``     Prefect's storage blocks as stores
 ``responses``  manifest and execute request → what the client gets
 =============  ==========================================================================
 
@@ -13,7 +14,16 @@ A *manifest* is the JSON document that the job's row keeps; only this package re
 """
 
 from pygeoapi_prefect.results.responses import Response, respond
-from pygeoapi_prefect.results.returns import store_return
+from pygeoapi_prefect.results.returns import media_type_of, outputs_manifest, store_return, store_value
 from pygeoapi_prefect.results.store import ResultStore, StoredValue
 
-__all__ = ["Response", "ResultStore", "StoredValue", "respond", "store_return"]
+__all__ = [
+    "Response",
+    "ResultStore",
+    "StoredValue",
+    "media_type_of",
+    "outputs_manifest",
+    "respond",
+    "store_return",
+    "store_value",
+]

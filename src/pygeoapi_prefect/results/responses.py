@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,8 @@ def respond(
     """
     if manifest is None:
         raise ResultNotAvailableError()
+    if "values" in manifest:
+        return _respond_with_values(store, manifest["values"], request)
     stored = StoredValue.from_json(manifest["return"])
     value = store.read(stored)
     meaning = manifest["meaning"]
@@ -64,6 +68,15 @@ def respond(
     return _unqualified(value) or Response(stored.media_type, value)
 
 
+def _respond_with_values(store: ResultStore, values: Mapping[str, Any], request: Mapping[str, Any]) -> Response:
+    selected = {name: StoredValue.from_json(value) for name, value in _select(values, request.get("outputs")).items()}
+    if len(selected) == 1 and request.get("response") != ResponseForm.DOCUMENT:
+        (stored,) = selected.values()
+        return Response(stored.media_type, store.read(stored))
+    document = {name: _in_document(store.read(stored), stored) for name, stored in selected.items()}
+    return Response(JSON_MEDIA_TYPE, document)
+
+
 def _select(outputs: Mapping[str, Any], wanted: Any) -> dict[str, Any]:
     if not isinstance(wanted, Iterable) or isinstance(wanted, str) or not wanted:
         return dict(outputs)
@@ -73,6 +86,11 @@ def _select(outputs: Mapping[str, Any], wanted: Any) -> dict[str, Any]:
 
 def _in_document(value: Any, stored: StoredValue) -> Any:
     if isinstance(value, bytes):
+        with suppress(ValueError):
+            if stored.media_type == JSON_MEDIA_TYPE or stored.media_type.endswith("+json"):
+                return json.loads(value)
+            if stored.media_type == "text/plain":
+                return value.decode()
         return {"value": base64.b64encode(value).decode(), "encoding": "base64", "mediaType": stored.media_type}
     if stored.form == "text" and stored.media_type not in (JSON_MEDIA_TYPE, "text/plain"):
         return {"value": value, "mediaType": stored.media_type}

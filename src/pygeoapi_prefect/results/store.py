@@ -1,11 +1,13 @@
 """Stored values: small ones stand in the manifest, the others in files of their own."""
 
+import io
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import fsspec
 
@@ -15,6 +17,8 @@ LOGGER = logging.getLogger(__name__)
 
 INLINE_BYTES = 8192
 """Values up to this size stand in the manifest: one query reads them, and there is no file to lose."""
+
+_PIECE_BYTES = 8 * 1024 * 1024
 
 Form = Literal["json", "text", "binary"]
 
@@ -49,17 +53,19 @@ class StoredValue:
 
 class ResultStore:
     """
-    The result store of one installation.
+    Values below one URL: the result store of the installation, or the storage of one process's deployment.
 
     Opened by its first use; thread-safe as far as the fsspec driver is. The values of one claim of one job have a
     folder of their own, so a worker that was given up cannot touch what a later one stored.
 
     Args:
         url: A local folder or an fsspec URL (``s3://bucket/prefix`` …; its driver must be installed).
+        options: Of the fsspec driver: endpoint, credentials.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self.url = url
+        self.options = dict(options or {})
         self._opened: tuple[Any, str] | None = None
 
     def write(self, folder: str, name: str, media_type: str, value: Any, form: Form) -> StoredValue:
@@ -79,18 +85,76 @@ class ResultStore:
         data = value if isinstance(value, bytes | bytearray | memoryview) else value.encode()
         if form != "binary" and len(data) <= INLINE_BYTES:
             return StoredValue(media_type, form, len(data), inline=json.loads(value) if form == "json" else value)
-        location = f"{folder}/{re.sub(r'[^A-Za-z0-9._-]+', '_', name).lstrip('.') or 'value'}"
+        location = f"{folder}/{_safe(name)}"
+        with self._writing(location) as file:
+            file.write(data)
+        return StoredValue(media_type, form, len(data), location=location)
+
+    def copy_in(self, folder: str, name: str, media_type: str, source: IO[bytes], form: Form = "binary") -> StoredValue:
+        """
+        Store what *source* holds, read in pieces: it may be larger than the memory.
+
+        The arguments are those of :meth:`write`, but for *source*, which is read to its end.
+
+        Raises:
+            ResultStoreError: The store cannot be written.
+        """
+        location = f"{folder}/{_safe(name)}"
+        size = 0
+        with self._writing(location) as file:
+            while piece := source.read(_PIECE_BYTES):
+                size += len(piece)
+                file.write(piece)
+        return StoredValue(media_type, form, size, location=location)
+
+    @contextmanager
+    def _writing(self, location: str) -> Iterator[IO[bytes]]:
         try:
             file_system, root = self._open()
             path = f"{root}/{location}"
             file_system.makedirs(path.rpartition("/")[0], exist_ok=True)
             with file_system.open(path, "wb") as file:
-                file.write(data)
+                yield file
         except Exception as error:
             raise ResultStoreError(
-                f"The result store {self.url} cannot be written: {error}. Check server.manager.output_dir."
+                f"The result store {self.url} cannot be written: {error}. Check server.manager.output_dir, or "
+                "processor.prefect.result_storage where the process has one."
             ) from error
-        return StoredValue(media_type, form, len(data), location=location)
+
+    def open(self, location: str) -> IO[bytes]:
+        """
+        Open a stored file for reading.
+
+        Args:
+            location: Path below the store.
+
+        Raises:
+            ResultNotAvailableError: There is no such file, or *location* leads out of the store.
+            ResultStoreError: The store cannot be read.
+        """
+        if not is_inside(location):
+            raise ResultNotAvailableError(f"The location {location!r} leads out of the result store {self.url}")
+        try:
+            file_system, root = self._open()
+            file: IO[bytes] = file_system.open(f"{root}/{location}", "rb")
+        except FileNotFoundError as error:
+            raise ResultNotAvailableError(f"The stored value {location} is gone from {self.url}") from error
+        except Exception as error:
+            raise ResultStoreError(f"The result store {self.url} cannot be read: {error}") from error
+        return file
+
+    def size(self, location: str) -> int:
+        """Bytes of a stored file. Raises as :meth:`open`."""
+        with self.open(location) as file:
+            return file.seek(0, io.SEEK_END)
+
+    @property
+    def root(self) -> str:
+        """The store's path as its driver names it, without a slash at its end. Raises ResultStoreError."""
+        try:
+            return self._open()[1]
+        except Exception as error:
+            raise ResultStoreError(f"The result store {self.url} cannot be opened: {error}") from error
 
     def read_bytes(self, value: StoredValue) -> bytes:
         """
@@ -142,6 +206,15 @@ class ResultStore:
 
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:
-            file_system, root = fsspec.url_to_fs(self.url)
+            file_system, root = fsspec.url_to_fs(self.url, **self.options)
             self._opened = file_system, str(root).rstrip("/")
         return self._opened
+
+
+def is_inside(location: str) -> bool:
+    """Whether a path below a store stays below it, whoever wrote it."""
+    return bool(location) and not location.startswith("/") and ".." not in location.split("/")
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "value"

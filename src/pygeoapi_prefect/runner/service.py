@@ -247,6 +247,7 @@ class RunnerService:
 
     def _sweep(self) -> None:
         lost = self._store.finish_lost(
+            self.runner_id,
             host=self._host,
             is_alive=is_alive,
             rerun=lambda process_id: self._settings.process(process_id).rerun_lost,
