@@ -88,7 +88,7 @@ class PrefectManager(BaseManager):
             ProcessUnavailableError: It is, but cannot be imported.
         """
         self.require_available(process_id)
-        processor = load_processor(self.processes[process_id])
+        processor = load_processor(process_id, self.processes[process_id])
         processor.metadata = deepcopy(processor.metadata)
         return processor
 

@@ -187,7 +187,7 @@ class ManagerSettings(_Section):
         values["output_dir"] = _result_store_url(values.get("output_dir"))
         values["data_dir"] = _data_dir(values.get("data_dir"), url, values["output_dir"])
         values["processes"] = {
-            process_id: _process_settings(process_id, resource)
+            process_id: process_settings(process_id, resource)
             for process_id, resource in (manager_def.get("processes") or {}).items()
         }
         return cls.parse(values, MANAGER_KEY)
@@ -202,7 +202,17 @@ class ManagerSettings(_Section):
         return self.processes.get(process_id) or ProcessSettings()
 
 
-def _process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSettings:
+def process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSettings:
+    """
+    Read ``processor.prefect`` of one process.
+
+    Args:
+        process_id: Its key in the configuration.
+        resource: Its entry under ``resources``.
+
+    Raises:
+        ConfigurationError: Names the YAML key.
+    """
     yaml_key = f"resources.{process_id}.processor"
     processor = resource.get("processor")
     if not isinstance(processor, Mapping) or not processor.get("name"):

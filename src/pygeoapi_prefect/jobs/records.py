@@ -1,7 +1,7 @@
 """Records of the job store. All are frozen; every time is aware and UTC."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -79,6 +79,20 @@ class Outcome:
     result: Mapping[str, Any] | None = None
     problem: Problem | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Outcome":
+        problem = values["problem"]
+        return cls(
+            status=JobStatus(values["status"]),
+            message=values["message"],
+            media_type=values["media_type"],
+            result=values["result"],
+            problem=Problem(**problem) if problem else None,
+        )
+
     @classmethod
     def failed(cls, message: str, *, status: int = 500, type_: str = "about:blank") -> "Outcome":
         """A failure with *message* as its reason, answered with HTTP *status* to a synchronous request."""
@@ -135,11 +149,16 @@ class JobDetails:
 
     def readable_inputs(self) -> dict[str, Any]:
         """The inputs, with those that nobody shall read replaced."""
-        inputs = self.request.get("inputs")
-        secret = set(self.request.get("secret_inputs") or ())
-        if not isinstance(inputs, Mapping):
-            return {}
-        return {name: "(secret)" if name in secret else value for name, value in inputs.items()}
+        return readable_inputs(self.request)
+
+
+def readable_inputs(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of an execute request, with those that nobody shall read replaced."""
+    inputs = request.get("inputs")
+    secret = set(request.get("secret_inputs") or ())
+    if not isinstance(inputs, Mapping):
+        return {}
+    return {name: "(secret)" if name in secret else value for name, value in inputs.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -239,14 +240,15 @@ class RunnerSide(Queries):
             kept = connection.execute(update(jobs).where(held_by(claim)).values(flow_run_id=flow_run_id)).rowcount
         return kept == 1
 
-    def explain_waiting(self, processes: Collection[str], message: str, *, give_up: float) -> int:
+    def explain_waiting(self, processes: Collection[str], message: str, *, give_up: float, reason: str) -> int:
         """
         Tell the clients of waiting jobs why they wait, and fail those that have waited too long.
 
         Args:
             processes: Whose jobs.
             message: Why they wait.
-            give_up: Seconds since their creation after which they fail with *message* as the reason.
+            give_up: Seconds since their creation after which they fail.
+            reason: Why they fail then.
 
         Returns:
             How many failed.
@@ -260,7 +262,7 @@ class RunnerSide(Queries):
         unaware = any(row.message != message for row in rows)
         if not late and not unaware:
             return 0
-        outcome = Outcome.failed(message)
+        outcome = Outcome.failed(reason, status=HTTPStatus.SERVICE_UNAVAILABLE)
         assert outcome.problem is not None
         with self.database.write() as connection:
             failed = connection.execute(
@@ -268,7 +270,7 @@ class RunnerSide(Queries):
                 .where(of_processes, jobs.c.job_id.in_(late))
                 .values(
                     status=outcome.status,
-                    message=message,
+                    message=reason,
                     problem=outcome.problem.to_json(),
                     finished=now,
                     updated=now,

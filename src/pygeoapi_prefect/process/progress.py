@@ -34,14 +34,18 @@ def report_progress(percent: float, message: str | None = None) -> None:
     LOGGER.debug("progress outside a job", extra={"action": "report_progress", "percent": percent})
 
 
-@contextmanager
-def progress_goes_to(report: Callable[[int, str | None], None]) -> Iterator[None]:
-    """For the time of the block the calling process runs one job, whose progress *report* takes."""
+def report_to(report: Callable[[int, str | None], None] | None) -> None:
+    """From now on the calling process runs one job, whose progress *report* takes; None: it runs none."""
     global _report  # noqa: PLW0603 one job at a time in a process
     with _lock:
         _report = report
+
+
+@contextmanager
+def progress_goes_to(report: Callable[[int, str | None], None]) -> Iterator[None]:
+    """For the time of the block the calling process runs one job, whose progress *report* takes."""
+    report_to(report)
     try:
         yield
     finally:
-        with _lock:
-            _report = None
+        report_to(None)

@@ -14,13 +14,14 @@ A *manifest* is the JSON document that the job's row keeps; only this package re
 """
 
 from pygeoapi_prefect.results.responses import Response, respond
-from pygeoapi_prefect.results.returns import media_type_of, outputs_manifest, store_return, store_value
+from pygeoapi_prefect.results.returns import copy_values, media_type_of, outputs_manifest, store_return, store_value
 from pygeoapi_prefect.results.store import ResultStore, StoredValue
 
 __all__ = [
     "Response",
     "ResultStore",
     "StoredValue",
+    "copy_values",
     "media_type_of",
     "outputs_manifest",
     "respond",

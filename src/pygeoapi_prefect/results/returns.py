@@ -21,7 +21,7 @@ from typing import Any
 from pygeoapi.util import json_serial
 
 from pygeoapi_prefect.exceptions import PygeoapiPrefectError
-from pygeoapi_prefect.results.store import Form, ResultStore, StoredValue
+from pygeoapi_prefect.results.store import Form, ResultStore, StoredValue, is_inside
 
 JSON_MEDIA_TYPE = "application/json"
 
@@ -94,6 +94,50 @@ def media_type_of(manifest: Mapping[str, Any]) -> str:
     """The media type of the whole result: of its one value, or JSON."""
     values = [manifest["return"]] if "return" in manifest else list(manifest["values"].values())
     return str(values[0]["media_type"]) if len(values) == 1 else JSON_MEDIA_TYPE
+
+
+def copy_values(
+    manifest: Mapping[str, Any], source: ResultStore, target: ResultStore, folder: str, *, allowed: str
+) -> dict[str, Any]:
+    """
+    Take a result that stands in another store into *target*.
+
+    Args:
+        manifest: Of the result, as the place where the job ran wrote it.
+        source: Its store. Where it is the same as *target*, the files stay where they are.
+        target: The result store.
+        folder: Of the claim, in *target*.
+        allowed: The folder of *source* that the result may name, for a work pool is not trusted with others.
+
+    Returns:
+        The manifest in *target*.
+
+    Raises:
+        UnusableReturnError: The manifest names a file outside of *allowed*, or is none.
+        ResultNotAvailableError: A file is gone.
+        ResultStoreError: A store cannot be read or written.
+    """
+
+    def copied(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        stored = StoredValue.from_json(values)
+        if stored.location is None:
+            return stored.to_json()
+        if not is_inside(stored.location) or not stored.location.startswith(f"{allowed}/"):
+            raise UnusableReturnError(
+                f"Output {name!r} is said to be at {stored.location!r}, which is outside of {allowed!r}",
+                user_msg=f"The output {name!r} is at a place that is not the job's.",
+            )
+        if source.url == target.url:
+            return stored.to_json()
+        with source.open(stored.location) as file:
+            return target.copy_in(folder, name, stored.media_type, file, stored.form).to_json()
+
+    try:
+        if "values" in manifest:
+            return {"values": {str(name): copied(str(name), value) for name, value in manifest["values"].items()}}
+        return {**manifest, "return": copied("return", manifest["return"])}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UnusableReturnError(user_msg="The process left a result that cannot be read.") from error
 
 
 def _encode(value: Any) -> tuple[Form, Any]:

@@ -121,6 +121,16 @@ class ResultStore:
                 "processor.prefect.result_storage where the process has one."
             ) from error
 
+    def put(self, location: str, data: bytes) -> None:
+        """Write a file of its own. Raises ResultStoreError."""
+        with self._writing(location) as file:
+            file.write(data)
+
+    def get(self, location: str) -> bytes:
+        """The content of a file. Raises as :meth:`open`."""
+        with self.open(location) as file:
+            return file.read()
+
     def open(self, location: str) -> IO[bytes]:
         """
         Open a stored file for reading.

@@ -4,7 +4,7 @@ Runs one job after the other in a child of the forkserver.
 The runner and the pool worker exchange JSON messages over a connection:
 
 * to the worker: ``run`` (one job, as :class:`Assignment`) and ``clean_up`` (let a processor remove its resources);
-* to the runner: ``progress``, ``log``, and ``done`` with the outcome.
+* to the runner: ``progress``, ``log``, ``flow_run`` (the flow run that executes the job), and ``done`` with the outcome.
 
 The worker writes the result itself, so it does not travel through the runner.
 """
@@ -17,26 +17,22 @@ import signal
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from http import HTTPStatus
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from pygeoapi.error import GenericError
-from pygeoapi.process.base import ProcessorExecuteError
 
-from pygeoapi_prefect.exceptions import PygeoapiPrefectError
-from pygeoapi_prefect.jobs.queries import MESSAGE_SUCCESSFUL
-from pygeoapi_prefect.jobs.records import Outcome, Problem, utc_now
-from pygeoapi_prefect.process.processor import load_processor
-from pygeoapi_prefect.process.progress import progress_goes_to, report_progress
-from pygeoapi_prefect.results import ResultStore, store_return
+from pygeoapi_prefect.jobs.records import Outcome, utc_now
+from pygeoapi_prefect.process.execution import execute_plain, failed, successful
+from pygeoapi_prefect.process.orders import JobOrder
+from pygeoapi_prefect.process.processor import is_flow, load_processor
+from pygeoapi_prefect.process.progress import progress_goes_to
+from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.runner.os_processes import kill_descendants
-from pygeoapi_prefect.schemas import JobStatus
 
 LOGGER = logging.getLogger(__name__)
 
@@ -51,19 +47,15 @@ class Assignment:
     One job for a pool worker.
 
     Attributes:
-        resource: The process's entry under ``resources`` of the configuration.
-        request: The execute request.
         result_store: URL.
         scratch: Folder for the job's temporary files; made and removed by the worker.
+        prefect_api_url: Of the local Prefect server; None: Prefect's own settings say where its API is.
     """
 
-    job_id: str
-    claim_number: int
-    process_id: str
-    resource: Mapping[str, Any]
-    request: Mapping[str, Any]
+    order: JobOrder
     result_store: str
     scratch: str
+    prefect_api_url: str | None = None
 
 
 class JobStopped(BaseException):
@@ -75,8 +67,7 @@ def run_worker(connection: Connection) -> None:
     channel = _Channel(connection)
     output = _capture_output(channel)
     # the runner's own handlers write to what is captured now
-    logging.getLogger().handlers[:] = [_JobLog(channel)]
-    logging.getLogger().setLevel(logging.INFO)
+    channel.take_logs()
     store: ResultStore | None = None
     while True:
         try:
@@ -85,10 +76,10 @@ def run_worker(connection: Connection) -> None:
             return
         do = order.pop("do")
         if do == "clean_up":
-            _clean_up(order["resource"], order["job_id"])
+            _clean_up(order["process_id"], order["resource"], order["job_id"])
             channel.send({"tell": "done"})
             continue
-        assignment = Assignment(**order)
+        assignment = Assignment(**order | {"order": JobOrder(**order["order"])})
         if store is None or store.url != assignment.result_store:
             store = ResultStore(assignment.result_store)
         channel.begin()
@@ -103,58 +94,30 @@ def _run(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Out
     """The outcome; None when the job was stopped, and the worker with it."""
     with _job_environment(assignment), progress_goes_to(channel.progress):
         try:
-            return _execute(assignment, store)
+            return _execute(assignment, store, channel)
         except JobStopped:
             return None
-        except (ProcessorExecuteError, PygeoapiPrefectError) as error:
-            LOGGER.error("%s", traceback.format_exc().rstrip())
-            return _refused(error)
         except BaseException as error:
-            LOGGER.error("%s", traceback.format_exc().rstrip())
-            text = str(error)
-            return Outcome.failed(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+            return failed(error)
 
 
-def _execute(assignment: Assignment, store: ResultStore) -> Outcome:
-    processor = load_processor(assignment.resource)
-    processor.set_job_id(assignment.job_id)
-    if not hasattr(processor, "report_progress"):
-        processor.report_progress = report_progress
-    arguments = {"outputs": assignment.request.get("outputs")} if processor.supports_outputs else {}
-    returned = processor.execute(dict(assignment.request.get("inputs") or {}), **arguments)
-    if not isinstance(returned, tuple | list) or len(returned) != 2:
-        return Outcome.failed(f"The process returned a {type(returned).__name__} instead of (media type, value)")
-    media_type, value = returned
-    manifest = store_return(
-        store,
-        f"{assignment.job_id}/{assignment.claim_number}",
-        media_type,
-        value,
-        list(processor.metadata.get("outputs") or {}),
-        requested_outputs=arguments.get("outputs"),
-    )
-    return Outcome(
-        JobStatus.SUCCESSFUL, MESSAGE_SUCCESSFUL, media_type=manifest["return"]["media_type"], result=manifest
-    )
+def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome:
+    order = assignment.order
+    processor = load_processor(order.process_id, order.resource)
+    if not is_flow(processor):
+        return successful(execute_plain(processor, order, store))
+    from pygeoapi_prefect.process.engine import run_in_pool
+
+    # Prefect's own configuration of logging replaces the handlers of the root logger when it is imported
+    channel.take_logs()
+    manifest = run_in_pool(processor, order, store, api_url=assignment.prefect_api_url, began=channel.flow_run)
+    return successful(manifest)
 
 
-def _refused(error: GenericError | PygeoapiPrefectError) -> Outcome:
-    """A process that raises pygeoapi's error refuses what it was given: 400, unless it names a status of its own."""
-    reason = error.user_msg or str(error)
-    if not reason or reason == "None":
-        reason = error.message
-    status, type_ = int(error.http_status_code), str(error.ogc_exception_code)
-    if isinstance(error, ProcessorExecuteError) and status == GenericError.http_status_code:
-        status = int(HTTPStatus.BAD_REQUEST)
-    if type_ == GenericError.ogc_exception_code:
-        type_ = "InvalidParameterValue" if status == HTTPStatus.BAD_REQUEST else "about:blank"
-    return Outcome(JobStatus.FAILED, reason, problem=Problem(status, type_, reason))
-
-
-def _clean_up(resource: Mapping[str, Any], job_id: str) -> None:
+def _clean_up(process_id: str, resource: Mapping[str, Any], job_id: str) -> None:
     """Call the processor's ``remove_resources(job_id)`` where it has one (pygeoapi#2382)."""
     try:
-        processor = load_processor(resource)
+        processor = load_processor(process_id, resource)
         remove = getattr(processor, "remove_resources", None)
         if callable(remove):
             remove(job_id)
@@ -224,6 +187,7 @@ class _Channel:
         self._lock = threading.RLock()
         self._lines_left = 0
         self._percent = 0
+        self._handler = _JobLog(self)
 
     def begin(self) -> None:
         self._lines_left = MAX_LOG_LINES
@@ -231,7 +195,16 @@ class _Channel:
 
     def end(self, outcome: Outcome) -> None:
         self._lines_left = 0
-        self.send({"tell": "done", "outcome": asdict(outcome)})
+        self.send({"tell": "done", "outcome": outcome.to_json()})
+
+    def take_logs(self) -> None:
+        """Make the job's log the only handler of the root logger."""
+        root = logging.getLogger()
+        root.handlers[:] = [self._handler]
+        root.setLevel(logging.INFO)
+
+    def flow_run(self, flow_run_id: UUID) -> None:
+        self.send({"tell": "flow_run", "flow_run_id": str(flow_run_id)})
 
     def progress(self, percent: int, message: str | None) -> None:
         if os.getpid() != self._pid:

@@ -25,6 +25,7 @@ from pygeoapi_prefect.prefect_api import (
     PrefectApi,
     PrefectRefusedError,
 )
+from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.schemas import JobStatus
 
 LOGGER = logging.getLogger(__name__)
@@ -40,9 +41,6 @@ FLOW_RUN_STATES: Mapping[JobStatus, FlowRunStateType] = {
 
 LATE = timedelta(seconds=15)
 """Prefect's server sets its own times; a job recorded later than this carries ours in parameters, log and a tag."""
-
-MAX_PARAMETER_CHARACTERS = 1024
-"""Larger inputs are shown by their type and size: Prefect is no store for them."""
 
 _BATCH = 50
 _LIVE_BATCH = 1000
@@ -213,14 +211,9 @@ class Recorder:
         is_late = job.finished is not None and utc_now() - job.finished > LATE
         flow_run_id = self._api.create_flow_run(
             flow_name=flow_name(job.process_id),
-            name=f"{job.process_id} {job.job_id}",
-            parameters=flow_run_parameters(details) | (_times(job) if is_late else {}),
-            tags=[
-                "pygeoapi",
-                f"process:{job.process_id}",
-                f"job:{job.job_id}",
-                *(["recorded-late"] if is_late else []),
-            ],
+            name=flow_run_name(job.process_id, job.job_id),
+            parameters=flow_run_parameters(job.job_id, details.request) | (_times(job) if is_late else {}),
+            tags=flow_run_tags(job.process_id, job.job_id) + (["recorded-late"] if is_late else []),
             idempotency_key=job.job_id,
             state_type="RUNNING",
             state_message="Runs in the pool of a pygeoapi-prefect runner",
@@ -259,22 +252,6 @@ class Recorder:
         if job.status.is_terminal:
             self._store.end_recording(job.job_id)
             self._shown.pop(job.job_id, None)
-
-
-def flow_name(process_id: str) -> str:
-    """Prefect's flow that stands for a process. Prefect refuses some characters in names."""
-    return "".join("-" if character in "/%&<>" else character for character in process_id)
-
-
-def flow_run_parameters(details: JobDetails) -> dict[str, Any]:
-    """The inputs as Prefect may show them: large ones by their type and size, secret ones not at all."""
-    inputs = {name: _shortened(value) for name, value in details.readable_inputs().items()}
-    return {"job_id": details.job.job_id, "inputs": inputs}
-
-
-def _shortened(value: Any) -> Any:
-    size = len(str(value))
-    return value if size <= MAX_PARAMETER_CHARACTERS else f"({type(value).__name__}, {size} characters)"
 
 
 def _times(job: Job) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The runner's loop: claim, assign, watch, finish."""
+"""The runner's loop: claim, start, watch, finish."""
 
 import logging
 import os
@@ -7,21 +7,24 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+from uuid import UUID
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, ResultStoreError, UnknownJobError
-from pygeoapi_prefect.jobs import Claim, JobDetails, JobStore, LogLine, Outcome, Problem, RunnerRecord, Wakeups
+from pygeoapi_prefect.jobs import Claim, JobDetails, JobStore, Outcome, RunnerRecord, Wakeups
+from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi
 from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.runner.deployments import DeployedJob, Deployments
 from pygeoapi_prefect.runner.forkserver import Forkserver
+from pygeoapi_prefect.runner.held_jobs import HeldJob
 from pygeoapi_prefect.runner.os_processes import is_alive, start_time, this_host
-from pygeoapi_prefect.runner.pool import Pool, PoolWorker
-from pygeoapi_prefect.runner.pool_worker import Assignment
+from pygeoapi_prefect.runner.pool import PoolWorker
+from pygeoapi_prefect.runner.pool_jobs import PoolJobs
 from pygeoapi_prefect.runner.presence import Presence
 from pygeoapi_prefect.schemas import JobStatus
 from pygeoapi_prefect.settings import ManagerSettings
@@ -33,28 +36,23 @@ _STORE_RETRY_SECONDS = 0.5
 _SWEEP_SECONDS = 1.0
 
 
-@dataclass(eq=False)
-class _RunningJob:
-    """A job in a pool worker. *stopped_for*: set once it is being stopped; None then means: it ended elsewhere."""
-
-    details: JobDetails
-    deadline: float | None
-    lines: list[LogLine] = field(default_factory=list)
-    lines_written: int = 0
-    progress: tuple[int, str | None] | None = None
-    is_stopping: bool = False
-    stopped_for: Outcome | None = None
+class Prefect(Protocol):
+    """What the loop asks of the runner's link to Prefect."""
 
     @property
-    def claim(self) -> Claim:
-        return self.details.job.claim
+    def is_recording(self) -> bool:
+        """Whether jobs shall be recorded."""
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether Prefect answered lately."""
 
-@dataclass(eq=False)
-class _CleanUp:
-    """A pool worker lets a processor remove the resources of a job."""
+    @property
+    def local_api_url(self) -> str | None:
+        """Of the local server, if there is one: Prefect's settings do not know it."""
 
-    job_id: str
+    def api(self) -> PrefectApi:
+        """A connection for one use. Raises PrefectUnavailableError."""
 
 
 class RunnerService:
@@ -69,8 +67,10 @@ class RunnerService:
         resources: The processes: entries under ``resources`` of the configuration, by process id.
         store: The job store.
         forkserver: Forked before any thread was started.
+        prefect: Of this runner.
+        flow_processes: Ids of the processes whose work is a flow: without a deployment they run in the pool, through
+            Prefect's engine.
         is_wanted: Asked once a second; when it says no for ``shutdown_grace`` seconds the runner drains. None: always.
-        is_recording: Whether jobs shall be recorded in Prefect.
         on_jobs_change: Called when jobs have started or ended here: for the recorder.
     """
 
@@ -81,8 +81,9 @@ class RunnerService:
         store: JobStore,
         forkserver: Forkserver,
         *,
+        prefect: Prefect,
+        flow_processes: Collection[str] = (),
         is_wanted: Callable[[], bool] | None = None,
-        is_recording: Callable[[], bool] = lambda: False,
         on_jobs_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.runner_id = str(uuid.uuid4())
@@ -90,8 +91,8 @@ class RunnerService:
         self._resources = resources
         self._store = store
         self._forkserver = forkserver
+        self._prefect = prefect
         self._is_wanted = is_wanted
-        self._is_recording = is_recording
         self._on_jobs_change = on_jobs_change
         self._process_limits = {
             process_id: process.max_running
@@ -99,16 +100,37 @@ class RunnerService:
             if process.max_running is not None
         }
         self._results = ResultStore(settings.output_dir)
-        self._presence = Presence(settings.data_dir)
-        self._pool = Pool(forkserver, tasks_per_worker=settings.jobs_per_worker)
         self._chores = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chores")
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._wakeups = Wakeups(store.database.url, on_change=self.wake)
         self._selector = selectors.DefaultSelector()
+        self._pool = PoolJobs(
+            settings,
+            resources,
+            forkserver,
+            self._selector,
+            scratch=Presence(settings.data_dir).scratch,
+            ended=self._pool_job_ended,
+        )
+        self._deployments = Deployments(
+            settings,
+            resources,
+            self._results,
+            connect=prefect.api,
+            wake=self.wake,
+            begun=lambda job: self._due.append(lambda: self._store.begin(job.claim)),
+            ended=lambda job, outcome: self._unwritten.append((job, outcome)),
+            waits=lambda job, reason: self._due.append(lambda: self._store.give_back(job.claim, reason)),
+            says=lambda job, message: self._due.append(lambda: self._store.say(job.claim, message)),
+            dismissed=lambda job: self._due.append(lambda: self._store.dismiss(job.job_id)),
+        )
+        self._engine_processes = frozenset(flow_processes) - self._deployments.processes
         self._host = this_host()
-        self._unwritten: list[tuple[_RunningJob, Outcome]] = []
+        self._flow_runs: SimpleQueue[tuple[UUID, FlowRunState | None]] = SimpleQueue()
+        self._due: list[Callable[[], Any]] = []
+        self._unwritten: list[tuple[HeldJob, Outcome]] = []
         self._cleanups: list[tuple[str, str]] = []
         self._is_registered = False
         self._is_draining = False
@@ -129,14 +151,29 @@ class RunnerService:
             os.write(self._wake_write, b"x")
 
     def drain(self) -> None:
-        """Claim nothing more, finish the jobs that run, then end."""
+        """Claim nothing more, finish the jobs that run in the pool, then end. Those of deployments go on without."""
         self._is_draining = True
         self.wake()
 
     def stop(self) -> None:
-        """Stop the jobs that run, then end."""
+        """Stop the jobs that run in the pool, then end."""
         self._is_draining = self._is_stopping = True
         self.wake()
+
+    def flow_run_changed(self, flow_run_id: UUID, state: FlowRunState | None) -> None:
+        """A flow run has this state now; None: it was deleted. From any thread, as often as one likes."""
+        self._flow_runs.put((flow_run_id, state))
+        self.wake()
+
+    @property
+    def needs_prefect(self) -> frozenset[str]:
+        """Ids of the processes that cannot run without Prefect."""
+        return self._engine_processes | self._deployments.processes
+
+    @property
+    def deployed(self) -> frozenset[str]:
+        """Ids of the processes that have a deployment."""
+        return self._deployments.processes
 
     @property
     def is_draining(self) -> bool:
@@ -144,8 +181,8 @@ class RunnerService:
         return self._is_draining
 
     @property
-    def running_jobs(self) -> list[_RunningJob]:
-        return [worker.task for worker in self._pool.workers.values() if isinstance(worker.task, _RunningJob)]
+    def _held(self) -> list[HeldJob]:
+        return [*self._pool.jobs, *self._deployments.jobs]
 
     # ---------------------------------------------------------------- the loop
 
@@ -162,16 +199,18 @@ class RunnerService:
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._selector.register(self._forkserver, selectors.EVENT_READ)
         self._wakeups.start()
-        self._register(self._pool.start_worker())
+        self._pool.start_worker()
         drain_told = False
         try:
             while True:
                 if self._is_draining and not drain_told:
                     drain_told = True
-                    LOGGER.info("runner drains", extra={"action": "drain", "running": len(self.running_jobs)})
+                    self._pool.keeps_a_worker = False
+                    LOGGER.info("runner drains", extra={"action": "drain", "running": len(self._pool.jobs)})
                     on_drain()
                 if self._is_stopping:
-                    self._stop_all()
+                    for job in self._pool.jobs:
+                        self._pool.stop(job, Outcome.failed("The runner was stopped while the job was running"))
                 if self._is_draining and not self._has_work():
                     break
                 self._turn()
@@ -184,11 +223,13 @@ class RunnerService:
                 with suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
                 self._look_again = True
-            elif isinstance(key.fileobj, PoolWorker):
-                self._hear(key.fileobj)
-        for worker, reason in self._pool.process_events():
-            self._worker_ended(worker, reason)
+            elif isinstance(key.fileobj, PoolWorker) and self._pool.hear(key.fileobj):
+                self._look_again = True
+        if self._pool.process_events():
+            self._look_again = True
+        self._heed_flow_runs()
         now = time.monotonic()
+        self._deployments.look(now)
         self._stop_overdue(now)
         if self._is_wanted is not None:
             self._check_wanted(now)
@@ -205,12 +246,13 @@ class RunnerService:
         now = time.monotonic()
         if now < self._store_retry_at:
             return self._store_retry_at - now
-        times = [self._renew_at, self._sweep_at]
-        if any(job.lines or job.progress for job in self.running_jobs):
-            times.append(self._flush_at)
-        times += [job.deadline for job in self.running_jobs if job.deadline is not None and not job.is_stopping]
-        if self._unwritten or self._look_again:
+        if self._unwritten or self._due or self._look_again:
             return 0
+        held = self._held
+        times = [self._renew_at, self._sweep_at, self._deployments.next_look()]
+        if any(job.has_news for job in held):
+            times.append(self._flush_at)
+        times += [job.deadline for job in held if job.deadline is not None and not job.is_stopping]
         return max(0.0, min(times) - now)
 
     def _use_store(self, now: float) -> None:
@@ -222,6 +264,10 @@ class RunnerService:
         if now >= self._sweep_at:
             self._sweep()
             self._sweep_at = now + _SWEEP_SECONDS
+        while self._due:
+            self._due[0]()
+            self._due.pop(0)
+            self._look_again = True
         while self._unwritten:
             self._write_outcome(*self._unwritten[0])
             self._unwritten.pop(0)
@@ -232,6 +278,26 @@ class RunnerService:
         while self._look_again:
             self._look_again = False
             self._look()
+
+    def _heed_flow_runs(self) -> None:
+        self._deployments.settle()
+        while True:
+            try:
+                flow_run_id, state = self._flow_runs.get_nowait()
+            except Empty:
+                return
+            if self._deployments.heed(flow_run_id, state) or state is None:
+                continue
+            # somebody cancelled it in Prefect; of a run in the pool only this runner can stop the work
+            if state.type in ("CANCELLING", "CANCELLED"):
+                self._due.append(lambda flow_run_id=flow_run_id: self._dismiss_flow_run(flow_run_id))
+
+    def _dismiss_flow_run(self, flow_run_id: UUID) -> None:
+        for job in self._pool.jobs:
+            if job.flow_run_id == flow_run_id:
+                self._store.dismiss(job.job_id)
+                return
+        self._store.dismiss_flow_run(flow_run_id)
 
     # ---------------------------------------------------------------- leases
 
@@ -251,200 +317,116 @@ class RunnerService:
             host=self._host,
             is_alive=is_alive,
             rerun=lambda process_id: self._settings.process(process_id).rerun_lost,
+            adopt=lambda process_id: not self._is_draining and process_id in self._deployments.processes,
         )
         for job in lost:
-            LOGGER.warning(
-                "job lost by its runner", extra={"action": "sweep", "job_id": job.job_id, "status": job.status}
-            )
+            facts = {"action": "sweep", "job_id": job.job_id, "status": job.status}
+            if job.runner_id == self.runner_id:
+                LOGGER.info("job of a deployment adopted", extra=facts)
+                continue
+            LOGGER.warning("job lost by its runner", extra=facts)
             self._delete_traces(job.claim)
         if lost:
             self._look_again = True
             self._on_jobs_change()
+        if self.needs_prefect and not self._prefect.is_reachable:
+            failed = self._store.explain_waiting(
+                self.needs_prefect,
+                "The job waits: Prefect cannot be reached",
+                give_up=self._settings.prefect_timeout,
+                reason=f"Prefect could not be reached for {self._settings.prefect_timeout:g} seconds",
+            )
+            if failed:
+                LOGGER.warning("jobs failed: Prefect cannot be reached", extra={"action": "sweep", "count": failed})
 
     # ---------------------------------------------------------------- claims
 
     def _look(self) -> None:
         outlook = self._store.outlook(self.runner_id)
-        held = {job.claim for job in [*self.running_jobs, *(job for job, _ in self._unwritten)]}
-        for claim in outlook.claims - held:
-            # the database went away between the commit of this claim and its answer: the job has not begun
-            self._start(self._store.details(claim.job_id))
-        for worker in list(self._pool.workers.values()):
-            job = worker.task
-            if isinstance(job, _RunningJob) and not job.is_stopping and job.claim not in outlook.claims:
-                self._stop_job(worker, job, None)
+        held = {job.claim: job for job in self._held}
+        for claim in outlook.claims - held.keys() - {job.claim for job, _ in self._unwritten}:
+            # adopted; or the database went away between the commit of this claim and its answer, and it has not begun
+            if not self._is_draining or claim.job_id not in {job.job_id for job in self._held}:
+                self._start(self._store.details(claim.job_id))
+        for claim, job in held.items():
+            if claim not in outlook.claims:
+                self._stop_job(job, None)
         if self._is_draining:
             return
         if outlook.cleanups_wait:
             for number, job_id, process_id in self._store.next_cleanups(limit=10):
                 if self._store.take_cleanup(number):
                     self._cleanups.append((job_id, process_id))
-        while self._cleanups and self._free() > 0:
-            self._assign_cleanup(*self._cleanups.pop())
-        if outlook.jobs_wait and (free := self._free()) > 0:
-            claimed = self._store.claim(
+        while self._cleanups and self._pool.free() > 0:
+            self._pool.clean_up(*self._cleanups.pop())
+        if outlook.jobs_wait:
+            self._claim()
+
+    def _claim(self) -> None:
+        claimed: list[JobDetails] = []
+        record = self._prefect.is_recording
+        if (free := self._pool.free()) > 0:
+            without = self._deployments.processes if self._prefect.is_reachable else self.needs_prefect
+            claimed += self._store.claim(
                 self.runner_id,
                 limit=free,
                 process_limits=self._process_limits,
-                record=self._is_recording(),
+                record=record,
                 processes=self._resources,
+                but=without,
             )
-            for details in claimed:
-                self._start(details)
-            if claimed:
-                self._on_jobs_change()
-
-    def _free(self) -> int:
-        busy = sum(isinstance(worker.task, _RunningJob | _CleanUp) for worker in self._pool.workers.values())
-        return self._settings.max_running - busy
+        if self._deployments.processes and self._prefect.is_reachable and (free := self._deployments.free()) > 0:
+            claimed += self._store.claim_to_hand_over(
+                self.runner_id,
+                limit=free,
+                process_limits=self._process_limits,
+                processes=self._deployments.processes,
+                record=record,
+            )
+        for details in claimed:
+            self._start(details)
+        if claimed:
+            self._on_jobs_change()
 
     def _start(self, details: JobDetails) -> None:
-        job = details.job
+        process_id = details.job.process_id
         self.last_activity = time.monotonic()
         self._wakeups.expect_changes()
-        resource = self._resources.get(job.process_id)
-        if resource is None:
-            reason = f"Process {job.process_id!r} is no longer configured"
-            self._unwritten.append((_RunningJob(details, None), Outcome.failed(reason)))
-            return
-        process = self._settings.process(job.process_id)
-        limit = process.time_limit
-        running = _RunningJob(details, None if limit is None else time.monotonic() + limit)
-        assignment = Assignment(
-            job_id=job.job_id,
-            claim_number=job.claim_number,
-            process_id=job.process_id,
-            resource=resource,
-            request=details.request,
-            result_store=self._settings.output_dir,
-            scratch=str(self._scratch_of(job.claim)),
-        )
-        self._assign(job.process_id, running, {"do": "run", **asdict(assignment)})
+        if process_id not in self._resources:
+            reason = f"Process {process_id!r} is no longer configured"
+            self._unwritten.append((HeldJob(details), Outcome.failed(reason)))
+        elif process_id in self._deployments.processes:
+            self._deployments.start(details)
+        else:
+            self._pool.start(details, prefect_api_url=self._prefect.local_api_url)
 
-    def _assign_cleanup(self, job_id: str, process_id: str) -> None:
-        resource = self._resources.get(process_id)
-        if resource is not None:
-            self._assign(process_id, _CleanUp(job_id), {"do": "clean_up", "resource": resource, "job_id": job_id})
+    # ---------------------------------------------------------------- the ends of jobs
 
-    def _assign(self, process_id: str, task: _RunningJob | _CleanUp, order: Mapping[str, Any]) -> None:
-        spawned = self._settings.process(process_id).isolation == "spawn"
-        while True:
-            worker = self._pool.idle_worker(process_id, spawned=spawned) or self._new_worker(
-                process_id, spawned=spawned
-            )
-            if self._pool.assign(worker, process_id, task, order):
-                return
+    def _pool_job_ended(self, job: HeldJob, outcome: Outcome | None, was_killed: bool) -> None:
+        if outcome is not None:
+            self._unwritten.append((job, outcome))
+        if was_killed:
+            self._delete_traces(job.claim)
+            if job.is_stopping:
+                self._cleanups.append((job.job_id, job.process_id))
 
-    def _new_worker(self, process_id: str, *, spawned: bool) -> PoolWorker:
-        surplus = self._pool.idle_worker(process_id, spawned=not spawned)
-        if surplus is not None and len(self._pool.workers) >= self._settings.max_running:
-            self._unregister(surplus.fileno())
-            self._pool.retire(surplus)
-        worker = self._pool.start_worker(spawned=spawned)
-        self._register(worker)
-        return worker
-
-    def _register(self, worker: PoolWorker) -> None:
-        self._selector.register(worker, selectors.EVENT_READ)
-
-    def _unregister(self, fd: int) -> None:
-        with suppress(KeyError):
-            self._selector.unregister(fd)
-
-    # ---------------------------------------------------------------- what pool workers tell
-
-    def _hear(self, worker: PoolWorker) -> None:
-        if worker.connection.closed:
-            return
-        fd = worker.fileno()
-        for message in self._pool.receive(worker):
-            self._heed(worker, message)
-        if worker.connection.closed:
-            self._unregister(fd)
-
-    def _heed(self, worker: PoolWorker, message: Mapping[str, Any]) -> None:
-        task = worker.task
-        if message["tell"] == "done":
-            if isinstance(task, _RunningJob) and not task.is_stopping:
-                self._unwritten.append((task, _outcome(message["outcome"])))
-            elif isinstance(task, _RunningJob):
-                # it ended while it was being stopped; its worker ends too, and with it the story
-                return
-            self._pool.release(worker)
-            self._look_again = True
-        elif isinstance(task, _RunningJob):
-            if message["tell"] == "log":
-                task.lines.append(
-                    LogLine(
-                        datetime.fromisoformat(message["time"]), message["level"], message["logger"], message["text"]
-                    )
-                )
-            elif message["tell"] == "progress":
-                last_message = task.progress[1] if task.progress else None
-                task.progress = message["percent"], message["message"] or last_message
-
-    def _worker_ended(self, worker: PoolWorker, reason: str) -> None:
-        # an outcome that came with the last words counts
-        self._hear(worker)
-        if not worker.connection.closed:
-            self._unregister(worker.fileno())
-            worker.connection.close()
-        task = worker.task
-        if isinstance(task, _RunningJob):
-            if task.is_stopping:
-                self._job_stopped(task)
-            else:
-                LOGGER.warning(
-                    "pool worker ended in a job",
-                    extra={"action": "worker_ended", "job_id": task.claim.job_id, "reason": reason},
-                )
-                self._unwritten.append((task, Outcome.failed(f"The process that ran the job {reason}")))
-                self._delete_traces(task.claim)
-        if isinstance(task, _RunningJob | _CleanUp):
-            self._look_again = True
-        if not self._is_draining and not self._pool.workers:
-            self._register(self._pool.start_worker())
-
-    # ---------------------------------------------------------------- stopping jobs
-
-    def _stop_job(self, worker: PoolWorker, job: _RunningJob, outcome: Outcome | None) -> None:
-        job.is_stopping = True
-        job.stopped_for = outcome
-        LOGGER.info("stopping job", extra={"action": "stop_job", "job_id": job.claim.job_id})
-        self._pool.stop(worker, grace=self._settings.dismiss_grace)
-
-    def _job_stopped(self, job: _RunningJob) -> None:
-        if job.stopped_for is not None:
-            self._unwritten.append((job, job.stopped_for))
-        self._delete_traces(job.claim)
-        self._cleanups.append((job.claim.job_id, job.details.job.process_id))
+    def _stop_job(self, job: HeldJob, outcome: Outcome | None) -> None:
+        if isinstance(job, DeployedJob):
+            self._deployments.stop(job, outcome)
+        else:
+            self._pool.stop(job, outcome)
 
     def _stop_overdue(self, now: float) -> None:
-        for worker in list(self._pool.workers.values()):
-            job = worker.task
-            if (
-                isinstance(job, _RunningJob)
-                and not job.is_stopping
-                and job.deadline is not None
-                and now >= job.deadline
-            ):
-                limit = self._settings.process(job.details.job.process_id).time_limit
-                self._stop_job(
-                    worker, job, Outcome.failed(f"The job ran longer than its process may: {limit:g} seconds")
-                )
-
-    def _stop_all(self) -> None:
-        for worker in list(self._pool.workers.values()):
-            if isinstance(worker.task, _RunningJob) and not worker.task.is_stopping:
-                self._stop_job(worker, worker.task, Outcome.failed("The runner was stopped while the job was running"))
+        for job in self._held:
+            if not job.is_stopping and job.deadline is not None and now >= job.deadline:
+                limit = self._settings.process(job.process_id).time_limit
+                reason = f"The job ran longer than its process may: {limit:g} seconds"
+                self._stop_job(job, Outcome.failed(reason))
 
     def _delete_traces(self, claim: Claim) -> None:
         """Of a claim that ended without success: what it stored, and its temporary files."""
         self._chores.submit(self._delete_outputs, claim)
-        self._chores.submit(shutil.rmtree, self._scratch_of(claim), ignore_errors=True)
-
-    def _scratch_of(self, claim: Claim) -> Path:
-        return self._presence.scratch / f"{claim.job_id}-{claim.number}"
+        self._chores.submit(shutil.rmtree, self._pool.scratch_of(claim), ignore_errors=True)
 
     def _delete_outputs(self, claim: Claim) -> None:
         try:
@@ -455,35 +437,40 @@ class RunnerService:
     # ---------------------------------------------------------------- writing
 
     def _flush(self) -> None:
-        for job in self.running_jobs:
+        for job in self._held:
+            if job.flow_run_id is not None and not job.flow_run_kept:
+                self._store.keep_flow_run(job.claim, job.flow_run_id)
+                job.flow_run_kept = True
             self._write_logs(job)
             if job.progress is not None:
                 progress, job.progress = job.progress, None
                 self._store.report_progress(job.claim, *progress)
 
-    def _write_logs(self, job: _RunningJob) -> None:
+    def _write_logs(self, job: HeldJob) -> None:
         if job.lines:
             try:
-                self._store.append_logs(job.claim.job_id, job.lines_written + 1, job.lines)
+                self._store.append_logs(job.job_id, job.lines_written + 1, job.lines)
             except JobStoreUnavailableError:
                 raise
             except Exception:
-                LOGGER.exception("log lines cannot be stored", extra={"action": "log", "job_id": job.claim.job_id})
+                LOGGER.exception("log lines cannot be stored", extra={"action": "log", "job_id": job.job_id})
             job.lines_written += len(job.lines)
             job.lines = []
 
-    def _write_outcome(self, job: _RunningJob, outcome: Outcome) -> None:
+    def _write_outcome(self, job: HeldJob, outcome: Outcome) -> None:
         try:
             is_finished = self._write_all(job, outcome)
         except JobStoreUnavailableError:
             raise
         except Exception:
             # one job's words must not end the runner, and with it the other jobs
-            LOGGER.exception("outcome cannot be stored", extra={"action": "finish", "job_id": job.claim.job_id})
+            LOGGER.exception("outcome cannot be stored", extra={"action": "finish", "job_id": job.job_id})
             is_finished = self._store.finish(job.claim, Outcome.failed("The outcome of the job could not be stored"))
         if not is_finished and not self._is_written(job.claim, outcome):
-            LOGGER.info("late outcome refused", extra={"action": "finish", "job_id": job.claim.job_id})
+            LOGGER.info("late outcome refused", extra={"action": "finish", "job_id": job.job_id})
             self._delete_traces(job.claim)
+        if isinstance(job, DeployedJob):
+            self._deployments.forget(job)
         self.last_activity = time.monotonic()
         self._on_jobs_change()
 
@@ -495,16 +482,16 @@ class RunnerService:
             return False
         return job.claim == claim and job.status is outcome.status
 
-    def _write_all(self, job: _RunningJob, outcome: Outcome) -> bool:
+    def _write_all(self, job: HeldJob, outcome: Outcome) -> bool:
         self._write_logs(job)
         if job.progress is not None and outcome.status is not JobStatus.SUCCESSFUL:
             self._store.report_progress(job.claim, *job.progress)
-        return self._store.finish(job.claim, outcome)
+        return self._store.finish(job.claim, outcome, flow_run_id=None if job.flow_run_kept else job.flow_run_id)
 
     # ---------------------------------------------------------------- the end
 
     def _has_work(self) -> bool:
-        return bool(self.running_jobs or self._unwritten)
+        return bool(self._pool.jobs or self._unwritten or self._due)
 
     def _check_wanted(self, now: float) -> None:
         assert self._is_wanted is not None
@@ -512,11 +499,12 @@ class RunnerService:
             self._unwanted_since = None
         elif self._unwanted_since is None:
             self._unwanted_since = now
-        elif now - self._unwanted_since >= self._settings.shutdown_grace and not self.running_jobs:
+        elif now - self._unwanted_since >= self._settings.shutdown_grace and not self._pool.jobs:
             self.drain()
 
     def _end(self) -> None:
         self._wakeups.stop()
+        self._deployments.close()
         self._chores.shutdown()
         self._forkserver.close()
         with suppress(JobStoreUnavailableError):
@@ -537,14 +525,3 @@ def install_signal_handlers(service: RunnerService) -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: service.drain())
     signal.signal(signal.SIGINT, interrupt)
-
-
-def _outcome(values: Mapping[str, Any]) -> Outcome:
-    problem = values["problem"]
-    return Outcome(
-        status=JobStatus(values["status"]),
-        message=values["message"],
-        media_type=values["media_type"],
-        result=values["result"],
-        problem=Problem(**problem) if problem else None,
-    )

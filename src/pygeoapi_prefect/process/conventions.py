@@ -1,0 +1,177 @@
+"""
+How flows are called, and what they return.
+
+A flow is recognised by its parameters: those of the contract of ``BasePrefectProcessor``, or any others, which are then
+the inputs of the process.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pygeoapi_prefect.exceptions import ConfigurationError
+from pygeoapi_prefect.process.description import FunctionSignature
+from pygeoapi_prefect.process.orders import JobOrder
+from pygeoapi_prefect.results import ResultStore, outputs_manifest, store_value
+from pygeoapi_prefect.results.blocks import StorageBlock, store_location
+from pygeoapi_prefect.results.returns import UnusableReturnError
+from pygeoapi_prefect.schemas import ExecuteRequest, JobStatus, JobStatusInfoInternal, ProcessDescription
+
+CONTRACT = frozenset({"job_id", "result_storage_block", "process_description", "execution_request"})
+"""Parameters of a flow that follows the contract."""
+
+
+class Convention(ABC):
+    """
+    How a flow is called and what it returns.
+
+    Attributes:
+        needs_block: Whether the flow is told a storage block.
+    """
+
+    needs_block = False
+
+    @abstractmethod
+    def arguments(self, order: JobOrder, metadata: Mapping[str, Any], block_reference: str | None) -> dict[str, Any]:
+        """
+        The flow's arguments for a job.
+
+        Args:
+            order: The job.
+            metadata: The process description.
+            block_reference: ``<slug>/<name>`` of the storage block, where one is needed.
+
+        Raises:
+            InvalidInputsError: The inputs do not fit.
+        """
+
+    @abstractmethod
+    def store(
+        self,
+        returned: Any,
+        order: JobOrder,
+        metadata: Mapping[str, Any],
+        store: ResultStore,
+        block: StorageBlock | None,
+    ) -> dict[str, Any]:
+        """
+        Store what the flow returned; the manifest.
+
+        Raises:
+            UnusableReturnError: It returned something else than it should.
+            ResultStoreError: The store cannot be written.
+        """
+
+
+class ContractConvention(Convention):
+    """The flow stores its outputs in a storage block, and returns where."""
+
+    needs_block = True
+
+    def arguments(self, order: JobOrder, metadata: Mapping[str, Any], block_reference: str | None) -> dict[str, Any]:
+        request = {key: value for key, value in order.request.items() if key != "secret_inputs" and value is not None}
+        return {
+            "job_id": order.job_id,
+            "result_storage_block": block_reference,
+            "process_description": ProcessDescription.model_validate(metadata),
+            "execution_request": ExecuteRequest.model_validate(request),
+        }
+
+    def store(
+        self,
+        returned: Any,
+        order: JobOrder,
+        metadata: Mapping[str, Any],
+        store: ResultStore,
+        block: StorageBlock | None,
+    ) -> dict[str, Any]:
+        if not isinstance(returned, JobStatusInfoInternal):
+            raise UnusableReturnError(
+                msg=f"The flow returned a {type(returned).__name__}. Return a pygeoapi_prefect.schemas."
+                "JobStatusInfoInternal with generated_outputs.",
+                user_msg="The process did not return a status.",
+            )
+        if returned.status is not JobStatus.SUCCESSFUL:
+            raise UnusableReturnError(
+                user_msg=returned.message or f"The process ended with the status {returned.status.value}."
+            )
+        outputs = returned.generated_outputs or {}
+        if missing := [name for name in _required(order, metadata) if name not in outputs]:
+            raise UnusableReturnError(
+                msg=f"The flow returned no {', '.join(missing)}. Add every declared output to generated_outputs.",
+                user_msg=f"The process did not produce the declared outputs: {', '.join(missing)}.",
+            )
+        return outputs_manifest(
+            {
+                name: store_location(
+                    store,
+                    order.job_id,
+                    order.folder,
+                    name,
+                    output.media_type or "application/octet-stream",
+                    output.location,
+                    block,
+                )
+                for name, output in outputs.items()
+            }
+        )
+
+def _required(order: JobOrder, metadata: Mapping[str, Any]) -> list[str]:
+    """The outputs that were asked for; all that are declared where none were."""
+    declared = list(metadata.get("outputs") or {})
+    wanted = order.request.get("outputs") or ()
+    return [name for name in declared if name in wanted] or declared
+
+
+class TypedConvention(Convention):
+    """The flow's parameters are the inputs, and what it returns the outputs."""
+
+    def __init__(self, signature: FunctionSignature) -> None:
+        self.signature = signature
+
+    def arguments(self, order: JobOrder, metadata: Mapping[str, Any], block_reference: str | None) -> dict[str, Any]:
+        return self.signature.arguments(order.inputs)
+
+    def store(
+        self,
+        returned: Any,
+        order: JobOrder,
+        metadata: Mapping[str, Any],
+        store: ResultStore,
+        block: StorageBlock | None,
+    ) -> dict[str, Any]:
+        outputs = self.signature.outputs_of(returned)
+        return outputs_manifest(
+            {
+                name: store_value(store, order.folder, name, output.media_type, output.value)
+                for name, output in outputs.items()
+            }
+        )
+
+
+def convention_of(flow: Any) -> Convention:
+    """
+    Recognise a flow by its parameters.
+
+    Raises:
+        ConfigurationError: The flow follows the contract but for a point, or its signature cannot be described.
+    """
+    function = flow.fn
+    parameters = set(inspect.signature(function).parameters)
+    if not parameters >= CONTRACT:
+        if "execution_request" in parameters or "result_storage_block" in parameters:
+            raise ConfigurationError(
+                f"Flow {flow.name!r} takes some parameters of the contract, but not {sorted(CONTRACT - parameters)}"
+            )
+        return TypedConvention(FunctionSignature(function))
+    if flow.persist_result is not True:
+        raise ConfigurationError(
+            f"Flow {flow.name!r} must persist its result: decorate it with @flow(persist_result=True)"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"Flow {flow.name!r} is a generator, which has no single result")
+    return ContractConvention()
+
+

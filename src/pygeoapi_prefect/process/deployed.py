@@ -1,0 +1,108 @@
+"""
+What a Prefect worker runs for a deployed process: ``pygeoapi_prefect.process.deployed.process_flow``.
+
+Prefect imports that name when it is about to run a flow run, so it is made for the flow run: the flow has the name,
+retries, task runner and hooks of the user's. It leaves the outcome as JSON in the result storage of the process; nothing
+else is read back, least of all a pickle.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.blocks.system import Secret
+from prefect.flows import Flow
+from prefect.runtime import flow_run as this_flow_run
+
+from pygeoapi_prefect.jobs.records import Outcome
+from pygeoapi_prefect.process.engine import flow_of_job, read_block
+from pygeoapi_prefect.process.execution import failed, successful
+from pygeoapi_prefect.process.handed_over import HandedOver, read_order
+from pygeoapi_prefect.process.orders import JobOrder
+from pygeoapi_prefect.process.processor import load_processor
+from pygeoapi_prefect.process.progress import report_to
+from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.results.blocks import is_block
+
+LOGGER = logging.getLogger(__name__)
+
+ENTRYPOINT = f"{__name__}.process_flow"
+"""Of every deployment. Without a colon it is a module's path: Prefect imports it after the code was pulled."""
+
+
+def __getattr__(name: str) -> Any:
+    if name != "process_flow":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _flow_of_this_run() if this_flow_run.get_id() else _outside_a_run
+
+
+@flow(name="pygeoapi-process")
+def _outside_a_run(**_: Any) -> None:
+    """What Prefect finds where no flow run is about to start."""
+    raise RuntimeError("This flow runs jobs of pygeoapi-prefect. Execute its process instead of running it by hand.")
+
+
+def _flow_of_this_run() -> Flow[..., Any]:
+    # code that was pulled stands in the working directory
+    if (folder := os.getcwd()) not in sys.path:  # noqa: PTH109 sys.path has strings
+        sys.path.insert(0, folder)
+    parameters = this_flow_run.parameters
+    if "storage" not in parameters:
+        return _outside_a_run
+    job_id = str(parameters["job_id"])
+    store = _storage(str(parameters["storage"]))
+    try:
+        order = _order(store, job_id)
+        processor = load_processor(order.process_id, order.resource)
+        return flow_of_job(
+            processor,
+            order,
+            store,
+            began=lambda flow_run_id: report_to(_ProgressArtifact(flow_run_id)),
+            kept=lambda manifest: _leave(store, job_id, successful(manifest)),
+            # the next attempt, if there is one, replaces it
+            failed=lambda error: _leave(store, job_id, failed(error)),
+        )
+    except Exception as error:
+        _leave(store, job_id, failed(error))
+        raise
+
+
+def _storage(place: str) -> ResultStore:
+    if is_block(place):
+        return read_block(place, "processor.prefect.result_storage").store
+    return ResultStore(place)
+
+
+def _order(store: ResultStore, job_id: str) -> JobOrder:
+    data = store.get(HandedOver.order_location_of(job_id))
+    secrets: Mapping[str, Any] = {}
+    if json.loads(data)["has_secrets"]:
+        secrets = json.loads(Secret.load(HandedOver.secret_block_of(job_id)).get())
+    return read_order(data, job_id, secrets)
+
+
+def _leave(store: ResultStore, job_id: str, outcome: Outcome) -> None:
+    store.put(HandedOver.outcome_location_of(job_id), json.dumps(outcome.to_json()).encode())
+
+
+class _ProgressArtifact:
+    """Progress that the job reports becomes a progress artifact of its flow run, which the runner takes over."""
+
+    def __init__(self, flow_run_id: UUID) -> None:
+        self._flow_run_id = flow_run_id
+        self._artifact_id: UUID | None = None
+        self._percent = 0
+
+    def __call__(self, percent: int, message: str | None) -> None:
+        self._percent = max(self._percent, percent)
+        if self._artifact_id is None:
+            self._artifact_id = create_progress_artifact(self._percent, key="progress", description=message)
+        else:
+            update_progress_artifact(self._artifact_id, self._percent, description=message)

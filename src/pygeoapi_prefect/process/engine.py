@@ -1,0 +1,251 @@
+"""
+A job as one flow run of Prefect's engine. Imports Prefect: only where a flow runs.
+
+The flow that the engine runs is ours, around the user's: it has the user's name, retries, time limit, task runner and
+hooks, but parameters that anybody may see, and it stores the outputs where the job runs.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from uuid import UUID
+
+from prefect import tags
+from prefect.client.orchestration import get_client
+from prefect.context import SyncClientContext
+from prefect.exceptions import ObjectNotFound
+from prefect.filesystems import LocalFileSystem, RemoteFileSystem
+from prefect.flows import Flow
+from prefect.runtime import flow_run as this_flow_run
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from pygeoapi.process.base import BaseProcessor
+
+from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
+from pygeoapi_prefect.process.execution import execute_plain
+from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
+from pygeoapi_prefect.process.orders import JobOrder
+from pygeoapi_prefect.process.processor import is_flow
+from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.results.blocks import StorageBlock, is_block
+
+
+def flow_of_job(
+    processor: BaseProcessor,
+    order: JobOrder,
+    store: ResultStore,
+    *,
+    began: Callable[[UUID], None],
+    kept: Callable[[Mapping[str, Any]], None],
+    failed: Callable[[Exception], None] = lambda _: None,
+) -> Flow[..., None]:
+    """
+    The flow that executes one job.
+
+    Args:
+        processor: A flow's, or any other.
+        order: The job.
+        store: Where its outputs are stored.
+        began: Called in the flow run, with its id, when an attempt begins.
+        kept: Called in the flow run, with the manifest, when the outputs are stored.
+        failed: Called in the flow run when an attempt has failed; there may be another one.
+
+    Raises:
+        InvalidInputsError: The inputs do not fit.
+        ConfigurationError: The process's storage block is missing or of no use.
+    """
+
+    @contextmanager
+    def attempt() -> Iterator[None]:
+        try:
+            began(UUID(this_flow_run.get_id()))
+            yield
+        except Exception as error:
+            failed(error)
+            raise
+
+    shown_as = {"flow_run_name": flow_run_name(order.process_id, order.job_id), "validate_parameters": False}
+    if not is_flow(processor):
+
+        def execute(**_: Any) -> None:
+            with attempt():
+                kept(execute_plain(processor, order, store))
+
+        return Flow(fn=_named(execute, order), name=flow_name(order.process_id), **shown_as)
+    user, convention = processor.flow, processor.convention
+    block_reference, block = storage_of(order, store) if convention.needs_block else (None, None)
+    arguments = convention.arguments(order, processor.metadata, block_reference)
+
+    def finish(returned: Any) -> None:
+        kept(convention.store(returned, order, processor.metadata, store, block))
+
+    if user.isasync:
+
+        async def run(**_: Any) -> None:
+            with attempt():
+                finish(await user.fn(**arguments))
+    else:
+
+        def run(**_: Any) -> None:
+            with attempt():
+                finish(user.fn(**arguments))
+
+    return Flow(
+        fn=_named(run, order),
+        name=user.name,
+        version=user.version,
+        description=user.description,
+        retries=user.retries,
+        retry_delay_seconds=user.retry_delay_seconds,
+        timeout_seconds=user.timeout_seconds,
+        task_runner=_task_runner(arguments) or user.task_runner,
+        persist_result=user.persist_result,
+        result_storage=user.result_storage,
+        result_serializer=user.result_serializer,
+        cache_result_in_memory=user.cache_result_in_memory,
+        log_prints=user.log_prints,
+        on_completion=user.on_completion_hooks,
+        on_failure=user.on_failure_hooks,
+        on_cancellation=user.on_cancellation_hooks,
+        on_crashed=user.on_crashed_hooks,
+        on_running=user.on_running_hooks,
+        **shown_as,
+    )
+
+
+def _named(function: Any, order: JobOrder) -> Any:
+    function.__name__ = function.__qualname__ = flow_name(order.process_id).replace("-", "_")
+    return function
+
+
+def _task_runner(arguments: Mapping[str, Any]) -> Any:
+    """Of the cluster that one of the job's inputs chooses, if any does."""
+    for value in arguments.values():
+        choose = getattr(value, "task_runner", None)
+        if callable(choose):
+            return choose()
+    return None
+
+
+def run_in_pool(
+    processor: BaseProcessor,
+    order: JobOrder,
+    store: ResultStore,
+    *,
+    api_url: str | None,
+    began: Callable[[UUID], None],
+) -> Mapping[str, Any]:
+    """
+    Run a job as a flow run in this process.
+
+    Args:
+        processor: A flow's.
+        order: The job.
+        store: The result store.
+        api_url: Of the local Prefect server; None: as Prefect's own settings say.
+        began: Called with the flow run's id when the work begins.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        PrefectUnavailableError: No Prefect API is configured.
+        Exception: As :func:`flow_of_job`, and whatever the flow raises.
+    """
+    _connect(api_url)
+    manifests: list[Mapping[str, Any]] = []
+    flow = flow_of_job(processor, order, store, began=began, kept=manifests.append)
+    with tags(*flow_run_tags(order.process_id, order.job_id)):
+        running = flow(**flow_run_parameters(order.job_id, order.request))
+        if flow.isasync:
+            asyncio.run(running)
+    return manifests[-1]
+
+
+_connected: tuple[str | None, ExitStack] | None = None
+
+
+def _connect(api_url: str | None) -> None:
+    """
+    Open one client for all flow runs of this process: a new one costs 22 ms.
+
+    The heartbeat is off: its thread, joined at the end of every run, costs up to a second, and the runner's lease does
+    its work.
+    """
+    global _connected  # noqa: PLW0603 one for each process
+    if _connected is not None:
+        if _connected[0] == api_url:
+            return
+        _connected[1].close()
+        _connected = None
+    stack = ExitStack()
+    settings: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    if api_url is not None:
+        settings[PREFECT_API_URL] = api_url
+    stack.enter_context(temporary_settings(settings))
+    if not PREFECT_API_URL.value():
+        stack.close()
+        raise PrefectUnavailableError(
+            "Prefect's settings name no API. Set PREFECT_API_URL for the user that runs the runner."
+        )
+    stack.enter_context(SyncClientContext.get_or_create())
+    _connected = api_url, stack
+
+
+# ---------------------------------------------------------------- storage blocks
+
+_saved_blocks: dict[str, str] = {}
+
+
+def storage_of(order: JobOrder, store: ResultStore) -> tuple[str, StorageBlock]:
+    """
+    The block where the flow shall store its outputs, by its reference and as a store.
+
+    A folder or a URL is saved as a block of its own, once in this process.
+
+    Raises:
+        ConfigurationError: There is no such block, or its outputs could not be read back.
+    """
+    place = order.settings.result_storage or store.url
+    reference = place if is_block(place) else _saved_block(place)
+    return reference, read_block(reference, f"resources.{order.process_id}.processor.prefect.result_storage")
+
+
+def read_block(reference: str, yaml_key: str) -> StorageBlock:
+    """
+    A storage block as a store.
+
+    Args:
+        reference: ``<slug>/<name>``.
+        yaml_key: Where it is configured, for the message.
+
+    Raises:
+        ConfigurationError: There is no such block, or it is of no use.
+    """
+    slug, _, name = reference.partition("/")
+    with get_client(sync_client=True) as client:
+        try:
+            document = client.read_block_document_by_name(name, slug, include_secrets=True)
+        except ObjectNotFound as error:
+            raise ConfigurationError(
+                f"{yaml_key}: Prefect has no block {reference!r}. Create it in Prefect's UI under Blocks, or with "
+                "its save() method."
+            ) from error
+    return StorageBlock.from_document(reference, document.data)
+
+
+def _saved_block(place: str) -> str:
+    if place not in _saved_blocks:
+        name = f"pygeoapi-prefect-{_digest(place)}"
+        if "://" in place:
+            RemoteFileSystem(basepath=place).save(name, overwrite=True)
+            _saved_blocks[place] = f"remote-file-system/{name}"
+        else:
+            LocalFileSystem(basepath=place).save(name, overwrite=True)
+            _saved_blocks[place] = f"local-file-system/{name}"
+    return _saved_blocks[place]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,83 @@
+"""
+One job executed where it runs: a pool worker, or a flow run on a work pool.
+
+What a plain processor returns, and what it raises, means the same in both places.
+"""
+
+import logging
+import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pygeoapi.error import GenericError
+from pygeoapi.process.base import BaseProcessor, ProcessorExecuteError
+
+from pygeoapi_prefect.exceptions import PygeoapiPrefectError
+from pygeoapi_prefect.jobs.queries import MESSAGE_SUCCESSFUL
+from pygeoapi_prefect.jobs.records import Outcome, Problem
+from pygeoapi_prefect.process.orders import JobOrder
+from pygeoapi_prefect.process.progress import report_progress
+from pygeoapi_prefect.results import ResultStore, media_type_of, store_return
+from pygeoapi_prefect.results.returns import UnusableReturnError
+from pygeoapi_prefect.schemas import JobStatus
+
+LOGGER = logging.getLogger(__name__)
+
+
+def execute_plain(processor: BaseProcessor, order: JobOrder, store: ResultStore) -> dict[str, Any]:
+    """
+    Execute an unmodified pygeoapi processor, and store what it returns.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UnusableReturnError: It returned what cannot be stored.
+        Exception: Whatever the processor raises.
+    """
+    processor.set_job_id(order.job_id)
+    if not hasattr(processor, "report_progress"):
+        processor.report_progress = report_progress
+    arguments = {"outputs": order.request.get("outputs")} if processor.supports_outputs else {}
+    returned = processor.execute(order.inputs, **arguments)
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        raise UnusableReturnError(
+            user_msg=f"The process returned a {type(returned).__name__} instead of (media type, value)"
+        )
+    media_type, value = returned
+    return store_return(
+        store,
+        order.folder,
+        media_type,
+        value,
+        list(processor.metadata.get("outputs") or {}),
+        requested_outputs=arguments.get("outputs"),
+    )
+
+
+def successful(manifest: Mapping[str, Any]) -> Outcome:
+    """The outcome of a job whose result was stored."""
+    return Outcome(JobStatus.SUCCESSFUL, MESSAGE_SUCCESSFUL, media_type=media_type_of(manifest), result=manifest)
+
+
+def failed(error: BaseException) -> Outcome:
+    """The outcome of a job that raised *error*, which is logged with its traceback."""
+    LOGGER.error("%s", "".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, ProcessorExecuteError | PygeoapiPrefectError):
+        return _refused(error)
+    text = str(error)
+    return Outcome.failed(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _refused(error: GenericError | PygeoapiPrefectError) -> Outcome:
+    """A process that raises pygeoapi's error refuses what it was given: 400, unless it names a status of its own."""
+    reason = error.user_msg or str(error)
+    if not reason or reason == "None":
+        reason = error.message
+    status, type_ = int(error.http_status_code), str(error.ogc_exception_code)
+    if isinstance(error, ProcessorExecuteError) and status == GenericError.http_status_code:
+        status = int(HTTPStatus.BAD_REQUEST)
+    if type_ == GenericError.ogc_exception_code:
+        type_ = "InvalidParameterValue" if status == HTTPStatus.BAD_REQUEST else "about:blank"
+    return Outcome(JobStatus.FAILED, reason, problem=Problem(status, type_, reason))

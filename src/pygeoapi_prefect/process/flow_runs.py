@@ -1,0 +1,38 @@
+"""How the flow run of a job looks in Prefect: the same in all ways of running."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pygeoapi_prefect.jobs.records import readable_inputs
+
+TAG = "pygeoapi"
+"""Every flow run of a job has it."""
+
+MAX_PARAMETER_CHARACTERS = 1024
+"""Larger inputs are shown by their type and size: Prefect is no store for them."""
+
+
+def flow_name(process_id: str) -> str:
+    """Prefect's flow that stands for a process. Prefect refuses some characters in names."""
+    return "".join("-" if character in "/%&<>" else character for character in process_id)
+
+
+def flow_run_name(process_id: str, job_id: str) -> str:
+    """Of a job's flow run."""
+    return f"{process_id} {job_id}"
+
+
+def flow_run_tags(process_id: str, job_id: str) -> list[str]:
+    """By which a job's flow run is found in Prefect."""
+    return [TAG, f"process:{process_id}", f"job:{job_id}"]
+
+
+def flow_run_parameters(job_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs as Prefect may show them: large ones by their type and size, secret ones not at all."""
+    inputs = {name: _shortened(value) for name, value in readable_inputs(request).items()}
+    return {"job_id": job_id, "inputs": inputs}
+
+
+def _shortened(value: Any) -> Any:
+    size = len(str(value))
+    return value if size <= MAX_PARAMETER_CHARACTERS else f"({type(value).__name__}, {size} characters)"

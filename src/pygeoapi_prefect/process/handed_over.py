@@ -1,0 +1,100 @@
+"""
+What travels between a runner and the flow run of a deployment.
+
+Everything but what Prefect shows goes through the result storage of the process, which both reach: the order (the
+process's configuration and the request; either may be large, and neither is for everybody), and the outcome. Secret
+inputs go through a Secret block of Prefect, which lives as long as the job.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pygeoapi_prefect.process.orders import JobOrder
+
+_FOLDER = "flow-run"
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """
+    One job on its way to a deployment.
+
+    Attributes:
+        resource: The process's entry under ``resources`` of the configuration.
+        request: The execute request.
+        storage: Where order and outcome are: a block ``<slug>/<name>``, a folder or an fsspec URL.
+    """
+
+    job_id: str
+    process_id: str
+    resource: Mapping[str, Any]
+    request: Mapping[str, Any]
+    storage: str
+
+    @staticmethod
+    def folder_of(job_id: str) -> str:
+        """In the storage; the only one that the flow run writes to, beside what its own code does."""
+        return f"{job_id}/{_FOLDER}"
+
+    @staticmethod
+    def order_location_of(job_id: str) -> str:
+        return f"{job_id}/{_FOLDER}/order.json"
+
+    @staticmethod
+    def outcome_location_of(job_id: str) -> str:
+        return f"{job_id}/{_FOLDER}/outcome.json"
+
+    @staticmethod
+    def secret_block_of(job_id: str) -> str:
+        return f"pygeoapi-job-{job_id}"
+
+    @property
+    def order_location(self) -> str:
+        return self.order_location_of(self.job_id)
+
+    @property
+    def secret_block(self) -> str:
+        return self.secret_block_of(self.job_id)
+
+    def secret_inputs(self) -> dict[str, Any]:
+        """Those that nobody shall read."""
+        inputs = self.request.get("inputs") or {}
+        return {name: inputs[name] for name in self.request.get("secret_inputs") or () if name in inputs}
+
+    def order_json(self) -> bytes:
+        """The order without the secret inputs."""
+        secrets = self.secret_inputs()
+        inputs = {name: value for name, value in (self.request.get("inputs") or {}).items() if name not in secrets}
+        order = {
+            "process_id": self.process_id,
+            "resource": self.resource,
+            "request": {**self.request, "inputs": inputs},
+            "has_secrets": bool(secrets),
+        }
+        return json.dumps(order).encode()
+
+    def parameters(self) -> dict[str, str]:
+        """Of the flow run: where to find the order."""
+        return {"storage": self.storage}
+
+
+def read_order(data: bytes, job_id: str, secrets: Mapping[str, Any]) -> JobOrder:
+    """
+    The job as its flow run executes it.
+
+    Args:
+        data: From :meth:`HandedOver.order_json`.
+        job_id: The job.
+        secrets: The secret inputs.
+    """
+    order = json.loads(data)
+    request = order["request"]
+    return JobOrder(
+        job_id=job_id,
+        process_id=order["process_id"],
+        resource=order["resource"],
+        request={**request, "inputs": {**request["inputs"], **secrets}},
+        folder=HandedOver.folder_of(job_id),
+    )

@@ -1,0 +1,35 @@
+"""What the place where a job runs needs to know of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pygeoapi_prefect.settings import ProcessSettings, process_settings
+
+
+@dataclass(frozen=True, slots=True)
+class JobOrder:
+    """
+    One job, ready to be executed: by a pool worker, or by a flow run on a work pool.
+
+    Attributes:
+        process_id: Key of the process in the configuration.
+        resource: The process's entry under ``resources`` of the configuration.
+        request: The execute request: ``inputs``, ``outputs``, ``response``, ``secret_inputs``.
+        folder: In the result store, for what the job stores.
+    """
+
+    job_id: str
+    process_id: str
+    resource: Mapping[str, Any]
+    request: Mapping[str, Any]
+    folder: str
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return dict(self.request.get("inputs") or {})
+
+    @property
+    def settings(self) -> ProcessSettings:
+        """``processor.prefect`` of the process."""
+        return process_settings(self.process_id, self.resource)

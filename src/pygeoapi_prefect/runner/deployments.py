@@ -1,0 +1,455 @@
+"""The jobs of a runner that Prefect runs in deployments, on whatever work pool."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import UUID
+
+from pygeoapi_prefect.exceptions import (
+    ConfigurationError,
+    PrefectUnavailableError,
+    PygeoapiPrefectError,
+    ResultNotAvailableError,
+    ResultStoreError,
+)
+from pygeoapi_prefect.jobs import JobDetails, Outcome
+from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi, PrefectRefusedError
+from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
+from pygeoapi_prefect.process.handed_over import HandedOver
+from pygeoapi_prefect.results import ResultStore, copy_values
+from pygeoapi_prefect.results.blocks import StorageBlock, is_block
+from pygeoapi_prefect.runner.held_jobs import HeldJob
+from pygeoapi_prefect.schemas import JobStatus
+from pygeoapi_prefect.settings import DeploymentSettings, ManagerSettings, ProcessSettings
+
+LOGGER = logging.getLogger(__name__)
+
+JOB_STATUSES: Mapping[FlowRunStateType, JobStatus] = {
+    "SCHEDULED": JobStatus.ACCEPTED,
+    "PENDING": JobStatus.ACCEPTED,
+    "RUNNING": JobStatus.RUNNING,
+    "PAUSED": JobStatus.RUNNING,
+    "CANCELLING": JobStatus.DISMISSED,
+    "CANCELLED": JobStatus.DISMISSED,
+    "COMPLETED": JobStatus.SUCCESSFUL,
+    "FAILED": JobStatus.FAILED,
+    "CRASHED": JobStatus.FAILED,
+}
+"""
+What the state of a flow run means for its job. A job that runs goes on to: between two attempts its run is SCHEDULED
+(AwaitingRetry), and then PENDING again.
+"""
+
+LOOK_SECONDS = 2.0
+"""Between two looks at the log and the progress of a flow run."""
+
+PATIENCE_SECONDS = 15.0
+"""After which a job that has not begun says what it waits for."""
+
+_THREADS = 4
+
+
+@dataclass(eq=False)
+class DeployedJob(HeldJob):
+    """
+    A job that was handed over to Prefect.
+
+    Attributes:
+        has_begun: Whether its flow run has.
+        handed_over_at: Monotonic seconds.
+        look_at: When to look at its log and progress next, in monotonic seconds.
+        is_looked_at: Whether somebody does.
+        is_collected: Whether its end was seen, and its outcome is being fetched.
+        last_message: That its flow run gave.
+    """
+
+    has_begun: bool = False
+    handed_over_at: float = 0.0
+    look_at: float = 0.0
+    is_looked_at: bool = False
+    is_collected: bool = False
+    logs_read: int = 0
+    last_message: str | None = None
+
+
+class Deployments:
+    """
+    Hands jobs over to Prefect, follows their flow runs, fetches their outcomes, and cancels them.
+
+    Its state belongs to the runner's main thread; what waits for Prefect or a store runs in a few threads, whose
+    findings :meth:`settle` takes over.
+
+    Args:
+        settings: Of the manager.
+        resources: The processes, by process id.
+        results: The result store of the manager.
+        connect: A connection to Prefect, for one use; raises PrefectUnavailableError.
+        wake: Called from other threads when there is something to settle.
+        begun: Called in the main thread with a job whose flow run has begun.
+        ended: Called in the main thread with a job and its outcome.
+        waits: Called in the main thread with a job that cannot be handed over now, and why.
+        says: Called in the main thread with a job and the message for its client.
+        dismissed: Called in the main thread with a job that somebody cancelled in Prefect.
+    """
+
+    def __init__(
+        self,
+        settings: ManagerSettings,
+        resources: Mapping[str, Mapping[str, Any]],
+        results: ResultStore,
+        *,
+        connect: Callable[[], PrefectApi],
+        wake: Callable[[], None],
+        begun: Callable[[HeldJob], None],
+        ended: Callable[[HeldJob, Outcome], None],
+        waits: Callable[[HeldJob, str], None],
+        says: Callable[[HeldJob, str], None],
+        dismissed: Callable[[HeldJob], None],
+    ) -> None:
+        self._settings = settings
+        self._resources = resources
+        self._results = results
+        self._connect = connect
+        self._wake = wake
+        self._begun = begun
+        self._ended = ended
+        self._waits = waits
+        self._says = says
+        self._dismissed = dismissed
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="deployments")
+        self._found: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._jobs: dict[str, DeployedJob] = {}
+        self.processes = frozenset(
+            process_id
+            for process_id, process in settings.processes.items()
+            if process.deployment is not None and process_id in resources
+        )
+
+    @property
+    def jobs(self) -> list[DeployedJob]:
+        """The jobs that were handed over and have not ended."""
+        return list(self._jobs.values())
+
+    def free(self) -> int:
+        """How many more jobs may be handed over now."""
+        return self._settings.max_handed_over - len(self._jobs)
+
+    # ---------------------------------------------------------------- in the main thread
+
+    def start(self, details: JobDetails) -> None:
+        """Hand a job over, or go on to follow it where that was done before: by this runner or by one that is gone."""
+        job = DeployedJob(details, handed_over_at=time.monotonic(), look_at=time.monotonic() + LOOK_SECONDS)
+        job.has_begun = details.job.status is JobStatus.RUNNING
+        job.flow_run_id = details.job.flow_run_id
+        job.flow_run_kept = job.flow_run_id is not None
+        self._jobs[job.job_id] = job
+        self._begin_time_limit(job)
+        self._do(job, self._hand_over)
+
+    def heed(self, flow_run_id: UUID, state: FlowRunState | None) -> bool:
+        """Take over the state of a flow run; None: it was deleted. False when it is none of ours."""
+        for job in self._jobs.values():
+            if job.flow_run_id == flow_run_id:
+                self._apply(job, state)
+                return True
+        return False
+
+    def stop(self, job: DeployedJob, outcome: Outcome | None) -> None:
+        """Cancel a job's flow run; *outcome* is then its own. None: it ended elsewhere, by a dismissal."""
+        if job.is_stopping:
+            return
+        job.is_stopping = True
+        self._threads.submit(self._cancel, job)
+        if outcome is not None:
+            self._end(job, outcome)
+        else:
+            self._jobs.pop(job.job_id, None)
+            self.forget(job)
+
+    def forget(self, job: HeldJob) -> None:
+        """The job has ended, and the job store has its outcome: remove what was for its flow run alone."""
+        self._threads.submit(self._remove_traces, job)
+
+    def settle(self) -> None:
+        """Take over what the threads have found."""
+        while True:
+            try:
+                self._found.get_nowait()()
+            except Empty:
+                return
+
+    def look(self, now: float) -> None:
+        """Look after the flow runs whose time has come."""
+        for job in self._jobs.values():
+            if now >= job.look_at and not job.is_looked_at and not job.is_collected and job.flow_run_id is not None:
+                job.is_looked_at = True
+                self._do(job, self._look)
+
+    def next_look(self) -> float:
+        """When :meth:`look` has something to do, in monotonic seconds."""
+        times = [job.look_at for job in self._jobs.values() if not job.is_looked_at and not job.is_collected]
+        return min(times, default=float("inf"))
+
+    def close(self) -> None:
+        """Let go of the jobs: another runner adopts them."""
+        self._threads.shutdown(cancel_futures=True)
+        self._jobs.clear()
+
+    def _apply(self, job: DeployedJob, state: FlowRunState | None) -> None:
+        if job.is_collected or job.is_stopping:
+            return
+        if state is None:
+            self._end(job, Outcome.failed("The flow run of the job was deleted in Prefect"))
+            return
+        match JOB_STATUSES[state.type]:
+            case JobStatus.RUNNING:
+                if not job.has_begun:
+                    job.has_begun = True
+                    self._begin_time_limit(job)
+                    self._begun(job)
+            case JobStatus.DISMISSED:
+                self._dismissed(job)
+            case JobStatus.SUCCESSFUL | JobStatus.FAILED:
+                job.is_collected = True
+                self._do(job, self._collect, state)
+
+    def _begin_time_limit(self, job: DeployedJob) -> None:
+        limit = self._settings.process(job.process_id).time_limit
+        if limit is not None and job.has_begun and job.details.job.started is not None:
+            elapsed = (datetime.now(UTC) - job.details.job.started).total_seconds()
+            job.deadline = time.monotonic() + limit - elapsed
+        elif limit is not None and job.has_begun:
+            job.deadline = time.monotonic() + limit
+
+    def _end(self, job: DeployedJob, outcome: Outcome) -> None:
+        if self._jobs.pop(job.job_id, None) is not None:
+            self._ended(job, outcome)
+
+    def _give_back(self, job: DeployedJob, reason: str) -> None:
+        if self._jobs.pop(job.job_id, None) is not None:
+            self._waits(job, reason)
+
+    # ---------------------------------------------------------------- in threads
+
+    def _do(self, job: DeployedJob, task: Callable[..., Callable[[], None]], *arguments: Any) -> None:
+        """Run *task* in a thread; what it returns is called in the main thread."""
+
+        def run() -> None:
+            try:
+                with self._connect() as api:
+                    finding = task(api, job, *arguments)
+            except Exception as error:
+                finding = self._trouble(job, task, arguments, error)
+            self._found.put(finding)
+            self._wake()
+
+        self._threads.submit(run)
+
+    def _trouble(
+        self, job: DeployedJob, task: Callable[..., Any], arguments: tuple[Any, ...], error: Exception
+    ) -> Callable[[], None]:
+        facts = {"action": task.__name__.strip("_"), "job_id": job.job_id, "reason": str(error)}
+        is_outage = isinstance(error, PrefectUnavailableError | ResultStoreError)
+        if not isinstance(error, PygeoapiPrefectError):
+            LOGGER.error("job of a deployment failed", extra=facts, exc_info=error)
+        elif not is_outage:
+            LOGGER.warning("job of a deployment failed", extra=facts)
+        if task == self._look:
+            return lambda: self._looked(job)
+        if is_outage and task == self._hand_over:
+            if job.flow_run_id is None:
+                return lambda: self._give_back(job, "The job waits: Prefect or the result storage cannot be reached")
+            return lambda: None
+        if is_outage:
+            # the outcome stays where it is; ask again with the next state that is told
+            return lambda: setattr(job, "is_collected", False)
+        reason = error.client_message if isinstance(error, PygeoapiPrefectError) else type(error).__name__
+        return lambda: self._end(job, Outcome.failed(reason))
+
+    def _hand_over(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
+        flow_run_id = job.flow_run_id
+        if flow_run_id is None:
+            flow_run_id = self._create_flow_run(api, job)
+
+        def watch() -> None:
+            job.flow_run_id = flow_run_id
+
+        state = api.flow_run_states([flow_run_id])[flow_run_id]
+
+        def apply() -> None:
+            watch()
+            self._apply(job, state)
+
+        return apply
+
+    def _create_flow_run(self, api: PrefectApi, job: DeployedJob) -> UUID:
+        process, deployment_settings = self._of(job)
+        deployment = find_deployment(api, job.process_id, deployment_settings)
+        handed_over = HandedOver(
+            job_id=job.job_id,
+            process_id=job.process_id,
+            resource=self._resources[job.process_id],
+            request=job.details.request,
+            storage=process.result_storage or self._settings.output_dir,
+        )
+        secrets = handed_over.secret_inputs()
+        if secrets:
+            api.save_secret(handed_over.secret_block, json.dumps(secrets))
+        self._storage(api, process).put(handed_over.order_location, handed_over.order_json())
+        return api.create_deployment_run(
+            deployment.deployment_id,
+            name=flow_run_name(job.process_id, job.job_id),
+            parameters=flow_run_parameters(job.job_id, job.details.request) | handed_over.parameters(),
+            tags=flow_run_tags(job.process_id, job.job_id),
+            idempotency_key=job.job_id,
+        )
+
+    def _look(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
+        assert job.flow_run_id is not None
+        if not job.has_begun:
+            waited = time.monotonic() - job.handed_over_at
+            message = self._waits_for(api, job) if waited >= PATIENCE_SECONDS else None
+            return lambda: self._looked(job, message)
+        lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read)
+        progress = api.progress_artifacts([job.flow_run_id]).get(job.flow_run_id)
+
+        def take_over() -> None:
+            job.lines += lines
+            job.logs_read += len(lines)
+            if progress is not None:
+                job.add_progress(int(progress.percent), progress.description)
+            self._looked(job)
+
+        return take_over
+
+    def _looked(self, job: DeployedJob, message: str | None = None) -> None:
+        job.is_looked_at = False
+        # a hundred jobs are not asked for as often as one: the server runs about 12 flow runs a second
+        job.look_at = time.monotonic() + max(LOOK_SECONDS, 0.1 * len(self._jobs))
+        if message is not None and message != job.last_message and not job.has_begun:
+            job.last_message = message
+            self._says(job, message)
+
+    def _waits_for(self, api: PrefectApi, job: DeployedJob) -> str | None:
+        """Why a flow run has not begun, for the job's client."""
+        deployment = find_deployment(api, job.process_id, self._of(job)[1])
+        if deployment.paused:
+            return "The job waits: its deployment is paused in Prefect"
+        if deployment.work_pool_name is None:
+            return None
+        pool = api.work_pool(deployment.work_pool_name)
+        if pool is None:
+            return f"The job waits: its work pool {deployment.work_pool_name!r} was deleted in Prefect"
+        if pool.is_paused:
+            return f"The job waits: the work pool {pool.name!r} is paused in Prefect"
+        if deployment.work_queue_name is not None:
+            queue = api.work_queue(pool.name, deployment.work_queue_name)
+            if queue is None or queue.is_paused:
+                state = "missing" if queue is None else "paused"
+                return f"The job waits: the work queue {deployment.work_queue_name!r} is {state} in Prefect"
+        if api.living_workers(pool.name) == 0:
+            return f"The job waits: no worker of the work pool {pool.name!r} is online"
+        return f"The job waits for a worker of the work pool {pool.name!r} to take it"
+
+    def _collect(self, api: PrefectApi, job: DeployedJob, state: FlowRunState) -> Callable[[], None]:
+        assert job.flow_run_id is not None
+        lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read, limit=10_000)
+        process, _ = self._of(job)
+        outcome = self._outcome(self._storage(api, process), job, state)
+
+        def end() -> None:
+            job.lines += lines
+            job.logs_read += len(lines)
+            self._end(job, outcome)
+
+        return end
+
+    def _outcome(self, storage: ResultStore, job: DeployedJob, state: FlowRunState) -> Outcome:
+        said = state.message or state.name
+        try:
+            written = Outcome.from_json(json.loads(storage.get(HandedOver.outcome_location_of(job.job_id))))
+        except ResultNotAvailableError:
+            if state.type == "COMPLETED":
+                return Outcome.failed(
+                    "The flow run completed, but left no outcome in the result storage of the process. Can its work "
+                    "pool reach that?"
+                )
+            return Outcome.failed(f"The flow run {state.type.lower()}: {said}")
+        except (ValueError, KeyError, TypeError):
+            return Outcome.failed("The flow run left an outcome that cannot be read")
+        if JOB_STATUSES[state.type] is not written.status:
+            return Outcome.failed(f"The flow run {state.type.lower()}: {said}")
+        if written.result is None:
+            return written
+        folder = f"{job.job_id}/{job.claim.number}"
+        result = copy_values(written.result, storage, self._results, folder, allowed=job.job_id)
+        return Outcome(written.status, written.message, written.media_type, result)
+
+    def _cancel(self, job: DeployedJob) -> None:
+        """Ask for it at once; where that fails the recorder does it later."""
+        if job.flow_run_id is None:
+            return
+        try:
+            with self._connect() as api:
+                api.set_flow_run_state(
+                    job.flow_run_id, state_type="CANCELLING", message="The job was dismissed", force=False
+                )
+        except (PrefectUnavailableError, PrefectRefusedError) as error:
+            facts = {"action": "cancel", "job_id": job.job_id, "reason": str(error)}
+            LOGGER.warning("flow run not cancelled yet", extra=facts)
+
+    def _remove_traces(self, job: HeldJob) -> None:
+        try:
+            with self._connect() as api:
+                process, _ = self._of(job)
+                if job.details.request.get("secret_inputs"):
+                    api.delete_secret(HandedOver.secret_block_of(job.job_id))
+                storage = self._storage(api, process)
+                if storage.url != self._results.url:
+                    storage.delete(HandedOver.folder_of(job.job_id))
+                else:
+                    storage.delete(HandedOver.order_location_of(job.job_id))
+                    storage.delete(HandedOver.outcome_location_of(job.job_id))
+        except (PygeoapiPrefectError, OSError) as error:
+            facts = {"action": "forget", "job_id": job.job_id, "reason": str(error)}
+            LOGGER.warning("traces of a flow run left behind", extra=facts)
+
+    def _of(self, job: HeldJob) -> tuple[ProcessSettings, DeploymentSettings]:
+        process = self._settings.process(job.process_id)
+        if process.deployment is None:
+            raise ConfigurationError(f"resources.{job.process_id}.processor.prefect.deployment is gone")
+        return process, process.deployment
+
+    def _storage(self, api: PrefectApi, process: ProcessSettings) -> ResultStore:
+        """Where the flow runs of a process leave their outcomes."""
+        place = process.result_storage
+        if place is None:
+            return self._results
+        if is_block(place):
+            return StorageBlock.from_document(place, api.block_document(place).data).store
+        return ResultStore(place)
+
+
+def find_deployment(api: PrefectApi, process_id: str, settings: DeploymentSettings) -> Deployment:
+    """
+    The deployment of a process.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if settings.is_foreign:
+        return api.deployment(settings.name)
+    found = api.find_deployments(name=settings.name, tags=[TAG, f"process:{process_id}"])
+    if not found:
+        raise ConfigurationError(
+            f"Process {process_id!r} has no deployment {settings.name!r}. Run `pygeoapi plugins prefect deploy "
+            f"{process_id}`.",
+            user_msg="This process is not deployed at the moment.",
+        )
+    return found[0]

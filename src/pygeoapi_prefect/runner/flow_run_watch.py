@@ -1,0 +1,126 @@
+"""Watches the flow runs of this runner's jobs: by Prefect's events, and by a slow poll in case one was missed."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from pygeoapi_prefect.exceptions import JobStoreUnavailableError, PrefectUnavailableError
+from pygeoapi_prefect.prefect_api import FlowRunEvents, FlowRunState, PrefectApi, PrefectRefusedError
+
+LOGGER = logging.getLogger(__name__)
+
+POLL_SECONDS = 10.0
+"""The safety net, with events."""
+
+POLL_WITHOUT_EVENTS_SECONDS = 2.0
+"""Where the server, or a proxy before it, has no events."""
+
+_RECEIVE_SECONDS = 1.0
+_MAX_RETRY_SECONDS = 10.0
+
+
+class FlowRunWatch:
+    """
+    One thread that tells of every state of the watched flow runs, at least once, and whether Prefect can be reached.
+
+    Args:
+        connect: Called in the thread while there is no connection; raises PrefectUnavailableError to be called again
+            later. None says that there is no Prefect, for good.
+        watched: The flow runs to poll; called in the thread. Events of others are told as well.
+        tell: Called in the thread with a flow run and its state; None: it was deleted.
+        on_change: Called when :attr:`is_reachable` has changed.
+
+    Attributes:
+        is_reachable: Whether Prefect answered lately.
+        reason: Why not, for the log and the operator.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], PrefectApi | None],
+        *,
+        watched: Callable[[], Collection[UUID]],
+        tell: Callable[[UUID, FlowRunState | None], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._connect = connect
+        self._watched = watched
+        self._tell = tell
+        self._on_change = on_change
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flow-run-watch", daemon=True)
+        self.is_reachable = False
+        self.reason = "Prefect has not answered yet"
+
+    def start(self) -> None:
+        """Start watching."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Stop watching, within about a second."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        retry_seconds = 0.0
+        while not self._stopping.is_set():
+            try:
+                api = self._connect()
+                if api is None:
+                    self._change(False, "Prefect's settings name no API. Set PREFECT_API_URL.")
+                    return
+                with api:
+                    self._poll(api)
+                    self._change(True, "")
+                    retry_seconds = 0.0
+                    self._follow(api)
+            except (PrefectUnavailableError, PrefectRefusedError) as error:
+                self._change(False, str(error))
+            except JobStoreUnavailableError as error:
+                LOGGER.debug("job store cannot be reached", extra={"action": "watch", "reason": str(error)})
+            except Exception:
+                LOGGER.exception("watching flow runs failed; trying again", extra={"action": "watch"})
+            retry_seconds = min(retry_seconds * 2 or 0.25, _MAX_RETRY_SECONDS)
+            self._stopping.wait(retry_seconds)
+
+    def _follow(self, api: PrefectApi) -> None:
+        """Until the connection breaks or the end."""
+        try:
+            events = FlowRunEvents(api.connection)
+        except (PrefectUnavailableError, PrefectRefusedError) as error:
+            LOGGER.warning("no events of Prefect; asking instead", extra={"action": "watch", "reason": str(error)})
+            while not self._stopping.wait(POLL_WITHOUT_EVENTS_SECONDS):
+                self._poll(api)
+            return
+        try:
+            # what happened between the first poll and the subscription
+            poll_at = 0.0
+            while not self._stopping.is_set():
+                if time.monotonic() >= poll_at:
+                    self._poll(api)
+                    poll_at = time.monotonic() + POLL_SECONDS
+                event = events.receive(_RECEIVE_SECONDS)
+                if event is not None:
+                    self._tell(event.flow_run_id, event.state)
+        finally:
+            events.close()
+
+    def _poll(self, api: PrefectApi) -> None:
+        watched = self._watched()
+        if not watched:
+            if not api.is_healthy():
+                raise PrefectUnavailableError(f"Prefect at {api.connection.api_url} does not answer")
+            return
+        for flow_run_id, state in api.flow_run_states(watched).items():
+            self._tell(flow_run_id, state)
+
+    def _change(self, is_reachable: bool, reason: str) -> None:
+        if is_reachable == self.is_reachable and reason == self.reason:
+            return
+        if is_reachable != self.is_reachable:
+            LOGGER.info("Prefect %s", "can be reached" if is_reachable else "cannot be reached", extra={"reason": reason})
+        self.is_reachable, self.reason = is_reachable, reason
+        self._on_change()

@@ -1,0 +1,55 @@
+"""A job that this runner holds, in memory."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from pygeoapi_prefect.jobs import Claim, JobDetails, LogLine, Outcome
+
+
+@dataclass(eq=False)
+class HeldJob:
+    """
+    A job that a pool worker or a flow run executes.
+
+    Attributes:
+        deadline: Monotonic seconds at which it has run as long as it may; None: no limit, or not begun.
+        lines: Of its log, not written yet.
+        lines_written: How many are.
+        progress: Percent and message, not written yet.
+        flow_run_id: The flow run that executes it.
+        flow_run_kept: Whether the job store has *flow_run_id*.
+        is_stopping: Whether it is being stopped.
+        stopped_for: Its outcome then; None: it ended elsewhere, by a dismissal.
+    """
+
+    details: JobDetails
+    deadline: float | None = None
+    lines: list[LogLine] = field(default_factory=list)
+    lines_written: int = 0
+    progress: tuple[int, str | None] | None = None
+    flow_run_id: UUID | None = None
+    flow_run_kept: bool = False
+    is_stopping: bool = False
+    stopped_for: Outcome | None = None
+
+    @property
+    def claim(self) -> Claim:
+        return self.details.job.claim
+
+    @property
+    def job_id(self) -> str:
+        return self.details.job.job_id
+
+    @property
+    def process_id(self) -> str:
+        return self.details.job.process_id
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything is to be written."""
+        return bool(self.lines or self.progress or (self.flow_run_id and not self.flow_run_kept))
+
+    def add_progress(self, percent: int, message: str | None) -> None:
+        """Note the progress; a message stays until the next one."""
+        last_message = self.progress[1] if self.progress else None
+        self.progress = percent, message or last_message
