@@ -21,7 +21,6 @@ import httpx
 import psutil
 import pytest
 
-from pygeoapi_prefect import prefect_api
 from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
 from pygeoapi_prefect.jobs import LogLine
 from pygeoapi_prefect.prefect_api import (
@@ -30,6 +29,7 @@ from pygeoapi_prefect.prefect_api import (
     PrefectConnection,
     PrefectRefusedError,
     configured_connection,
+    flow_runs,
 )
 from pygeoapi_prefect.runner.prefect_server import LOG_LIMIT_BYTES, LocalPrefectServer
 
@@ -156,7 +156,7 @@ def test_deleted_flow_run(api: PrefectApi, raw: httpx.Client) -> None:
 
 def test_read_flow_run_state_of_many(api: PrefectApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every id gets an answer, also when they need several requests; none needs no request."""
-    monkeypatch.setattr(prefect_api, "STATES_PER_REQUEST", 2)
+    monkeypatch.setattr(flow_runs, "STATES_PER_REQUEST", 2)
     runs = [make_run(api, state_type="PENDING") for _ in range(5)]
     unknown = uuid4()
     assert api.read_flow_run_state([*runs, unknown]) == dict.fromkeys(runs, "PENDING") | {unknown: None}
@@ -165,7 +165,7 @@ def test_read_flow_run_state_of_many(api: PrefectApi, monkeypatch: pytest.Monkey
 
 def test_read_flow_run_state_takes_full_requests(api: PrefectApi) -> None:
     """The server takes as many ids at once as we send at most."""
-    ids = [uuid4() for _ in range(prefect_api.STATES_PER_REQUEST)]
+    ids = [uuid4() for _ in range(flow_runs.STATES_PER_REQUEST)]
     assert set(api.read_flow_run_state(ids).values()) == {None}
 
 
@@ -182,21 +182,21 @@ def test_write_logs(api: PrefectApi, raw: httpx.Client) -> None:
 
 def test_write_logs_in_bounded_requests(api: PrefectApi, raw: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many and long lines all arrive, in order and cut at the limit; none makes no request."""
-    monkeypatch.setattr(prefect_api, "LOGS_PER_REQUEST", 3)
+    monkeypatch.setattr(flow_runs, "LOGS_PER_REQUEST", 3)
     flow_run_id = make_run(api)
     api.write_logs(flow_run_id, [])
     api.write_logs(flow_run_id, [line(str(n)) for n in range(7)] + [line("x" * 30_000)])
     logs = raw.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(flow_run_id)]}}}).json()
     assert [log["message"] for log in logs[:7]] == [str(n) for n in range(7)]
-    assert len(logs[7]["message"]) == prefect_api.LOG_MESSAGE_CHARACTERS
-    assert logs[7]["message"].endswith(prefect_api.CUT_MARK)
+    assert len(logs[7]["message"]) == flow_runs.LOG_MESSAGE_CHARACTERS
+    assert logs[7]["message"].endswith(flow_runs.CUT_MARK)
 
 
 def test_batches_keep_their_bounds() -> None:
     """No request holds more lines or bytes than allowed, save one line that is larger by itself."""
-    huge, small = b"x" * (prefect_api.LOG_BYTES_PER_REQUEST + 1), b"x" * 1000
+    huge, small = b"x" * (flow_runs.LOG_BYTES_PER_REQUEST + 1), b"x" * 1000
     lines = [small] * 1100 + [huge] + [b"x" * 2_000_000] * 2
-    batches = list(prefect_api._batches(lines))
+    batches = list(flow_runs._batches(lines))
     assert [len(batch) for batch in batches] == [500, 500, 100, 1, 1, 1]
 
 
