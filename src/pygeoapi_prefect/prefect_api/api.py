@@ -1,9 +1,12 @@
 """The Prefect API as this package uses it."""
 
+from pygeoapi_prefect.prefect_api.blocks import Blocks
+from pygeoapi_prefect.prefect_api.deployments import Deployments
 from pygeoapi_prefect.prefect_api.flow_runs import FlowRuns
+from pygeoapi_prefect.prefect_api.work_pools import WorkPools
 
 
-class PrefectApi(FlowRuns):
+class PrefectApi(FlowRuns, Deployments, WorkPools, Blocks):
     """
     The calls this package makes to the Prefect API.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid4
 
 import httpx
@@ -23,7 +23,7 @@ class PrefectRefusedError(PygeoapiPrefectError):
         status_code: Of Prefect's answer.
     """
 
-    default_client_message = "The server could not record this job."
+    default_client_message = "The server could not pass this job on."
 
     def __init__(self, msg: str, *, status_code: int) -> None:
         super().__init__(msg)
@@ -110,6 +110,17 @@ class Client:
             known = self._flow_ids[flow_name] = UUID(self._call("POST", "/flows/", {"name": flow_name})["id"])
         return known
 
+    def _call_with_flow(self, path: str, flow_name: str, body: Mapping[str, Any]) -> Any:
+        """Post what belongs to a flow."""
+        try:
+            return self._call("POST", path, {**body, "flow_id": str(self.flow_id(flow_name))})
+        except PrefectRefusedError as error:
+            # Somebody deleted the flow, whose id we kept: 409, a foreign key that leads nowhere. Make it anew, once.
+            if error.status_code not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
+                raise
+            self._flow_ids.pop(flow_name, None)
+            return self._call("POST", path, {**body, "flow_id": str(self.flow_id(flow_name))})
+
     def _call(
         self,
         method: str,
@@ -117,6 +128,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
         *,
         content: bytes | None = None,
+        params: Mapping[str, str] | None = None,
         missing: type[PrefectRefusedError] | None = None,
     ) -> Any:
         """
@@ -125,24 +137,22 @@ class Client:
         Args:
             method: Of HTTP.
             path: Below the API's URL.
-            body: Encoded as JSON; refused with :class:`PrefectRefusedError` when it is no JSON.
+            body: Encoded as JSON.
             content: A body that is encoded already.
+            params: Of the query.
             missing: Raised when Prefect itself says that it has no such thing.
 
         Returns:
             The decoded answer; None when it has no content.
         """
         if body is not None:
-            try:
-                content = encoded(body)
-            except (TypeError, ValueError) as error:
-                raise PrefectRefusedError(f"A request to {path} is not JSON: {error}", status_code=400) from error
+            content = encoded(body)
         headers = {"content-type": "application/json"} if content is not None else {}
         try:
-            answer = self._client.request(method, path, content=content, headers=headers)
+            answer = self._client.request(method, path, content=content, params=params, headers=headers)
             if answer.status_code == HTTPStatus.FORBIDDEN and b"CSRF" in answer.content:
                 self._renew_csrf_token()
-                answer = self._client.request(method, path, content=content, headers=headers)
+                answer = self._client.request(method, path, content=content, params=params, headers=headers)
         except httpx.HTTPError as error:
             raise PrefectUnavailableError(
                 f"Prefect at {self.connection.api_url} cannot be reached ({type(error).__name__}: {error}). Check that "
@@ -204,8 +214,16 @@ def _detail(answer: httpx.Response) -> str:
 
 
 def encoded(value: Any) -> bytes:
-    """*value* as JSON that every server can store: others than this answer 500, which reads like an outage."""
-    text = json.dumps(_storable(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    """
+    *value* as JSON that every server can store: others than this answer 500, which reads like an outage.
+
+    Raises:
+        PrefectRefusedError: It is no JSON.
+    """
+    try:
+        text = json.dumps(_storable(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise PrefectRefusedError(f"What Prefect is to be told is not JSON: {error}", status_code=400) from error
     return text.encode(errors="replace")  # lone surrogates, as undecodable file names bring them
 
 
@@ -218,3 +236,8 @@ def _storable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_storable(item) for item in value]
     return value
+
+
+def quoted(*segments: str) -> str:
+    """Names as segments of a path, each safe whatever it holds."""
+    return "/".join(quote(segment, safe="") for segment in segments)

@@ -1,8 +1,9 @@
 """Flow runs: created, told and asked their state, with logs and progress."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC
-from http import HTTPStatus
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -25,8 +26,12 @@ LOG_MESSAGE_CHARACTERS = 25_000
 
 CUT_MARK = "… [truncated]"
 
-STATES_PER_REQUEST = 200
+IDS_PER_REQUEST = 200
 """Source: ``PREFECT_SERVER_API_DEFAULT_LIMIT``, the default and the largest limit of every ``/filter`` route."""
+
+
+PROGRESS_REQUESTS = 5
+"""How many requests look for the bars of :data:`IDS_PER_REQUEST` runs, each for 200 bars, newest first."""
 
 
 class FlowRunNotFoundError(PrefectRefusedError):
@@ -35,6 +40,38 @@ class FlowRunNotFoundError(PrefectRefusedError):
 
     Says nothing about the job, which lives in the job store.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRunState:
+    """
+    What Prefect says of a flow run at one time.
+
+    Attributes:
+        type: What the state means; the other attributes are for people.
+        name: Shown in the UI, such as ``Late`` for SCHEDULED.
+        message: Shown with the state; may hold the text of an exception.
+        timestamp: When the run reached the state, by the server's clock, aware; None for a run that never had one.
+    """
+
+    type: FlowRunStateType
+    name: str
+    message: str | None
+    timestamp: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """
+    How far a flow run says that it is.
+
+    Attributes:
+        percent: 0 to 100.
+        description: Markdown, by the flow's author.
+    """
+
+    percent: float
+    description: str | None
 
 
 class FlowRuns(Client):
@@ -77,15 +114,7 @@ class FlowRuns(Client):
             "idempotency_key": idempotency_key,
             "state": {"type": state_type, "name": state_name, "message": state_message},
         }
-        try:
-            created = self._call("POST", "/flow_runs/", body | {"flow_id": str(self.flow_id(flow_name))})
-        except PrefectRefusedError as error:
-            # Somebody deleted the flow, whose id we kept: 409, a foreign key that leads nowhere. Make it anew, once.
-            if error.status_code not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
-                raise
-            self._flow_ids.pop(flow_name, None)
-            created = self._call("POST", "/flow_runs/", body | {"flow_id": str(self.flow_id(flow_name))})
-        return UUID(created["id"])
+        return UUID(self._call_with_flow("/flow_runs/", flow_name, body)["id"])
 
     def set_flow_run_state(
         self,
@@ -122,26 +151,30 @@ class FlowRuns(Client):
         )
         return bool(answer["status"] == "ACCEPT")
 
-    def read_flow_run_state(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, str | None]:
+    def flow_run_states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, FlowRunState | None]:
         """
-        The types of the present states of many flow runs, in requests of :data:`STATES_PER_REQUEST`.
+        The present states of many flow runs, in requests of :data:`IDS_PER_REQUEST`.
 
         Args:
             flow_run_ids: Any number; none makes no request.
 
         Returns:
-            One entry for each id asked for: a :data:`FlowRunStateType`, or None where the run was deleted.
+            One entry for each id asked for; None where the run was deleted.
         """
-        states: dict[UUID, str | None] = dict.fromkeys(flow_run_ids)
-        ids = [str(flow_run_id) for flow_run_id in states]
-        for start in range(0, len(ids), STATES_PER_REQUEST):
-            asked = ids[start : start + STATES_PER_REQUEST]
+        states: dict[UUID, FlowRunState | None] = dict.fromkeys(flow_run_ids)
+        for asked in _portions(states):
             body = {"flow_runs": {"id": {"any_": asked}}, "limit": len(asked)}
-            # A run that never had a state counts as pending, as it does for Prefect.
-            states |= {
-                UUID(run["id"]): run["state_type"] or "PENDING" for run in self._call("POST", "/flow_runs/filter", body)
-            }
+            states |= {UUID(run["id"]): _state(run["state"]) for run in self._call("POST", "/flow_runs/filter", body)}
         return states
+
+    def delete_flow_run(self, flow_run_id: UUID) -> None:
+        """
+        Remove a flow run with its task runs, logs and artifacts. Does nothing when it is gone; may be repeated.
+
+        Work that is under way is not stopped; it runs on, and its reports are refused.
+        """
+        with suppress(FlowRunNotFoundError):
+            self._call("DELETE", f"/flow_runs/{flow_run_id}", missing=FlowRunNotFoundError)
 
     def write_logs(self, flow_run_id: UUID, lines: Iterable[LogLine]) -> None:
         """
@@ -155,6 +188,31 @@ class FlowRuns(Client):
         """
         for batch in _batches(_encoded_line(flow_run_id, line) for line in lines):
             self._call("POST", "/logs/", content=b"[" + b",".join(batch) + b"]")
+
+    def flow_run_logs(self, flow_run_id: UUID, *, after: int = 0, limit: int = 200) -> list[LogLine]:
+        """
+        Read a flow run's log, that of its task runs included, by the time of each line.
+
+        Prefect numbers no lines, and workers and flows send theirs every two seconds: a line may arrive late and
+        stand before one that was read already. Who reads on with *after* then reads one line twice and misses
+        another. Read all from 0 once the run has ended and its log is to be complete.
+
+        Args:
+            flow_run_id: Of the run; the log of a deleted one is empty, or what is left of it.
+            after: How many of the oldest lines to leave out.
+            limit: At most so many lines, 1 to 200; a server of one's own may allow more or fewer
+                (``PREFECT_SERVER_API_DEFAULT_LIMIT``).
+        """
+        body = {
+            "logs": {"flow_run_id": {"any_": [str(flow_run_id)]}},
+            "sort": "TIMESTAMP_ASC",
+            "offset": after,
+            "limit": limit,
+        }
+        return [
+            LogLine(datetime.fromisoformat(log["timestamp"]), log["level"], log["name"], log["message"])
+            for log in self._call("POST", "/logs/filter", body)
+        ]
 
     def create_progress_artifact(
         self, flow_run_id: UUID, key: str, progress: float, description: str | None = None
@@ -192,6 +250,64 @@ class FlowRuns(Client):
             FlowRunNotFoundError: The artifact was deleted, alone or with its flow run.
         """
         self._call("PATCH", f"/artifacts/{artifact_id}", {"data": _percent(progress)}, missing=FlowRunNotFoundError)
+
+    def progress_artifacts(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, Progress]:
+        """
+        The bar of each flow run that was created or moved last.
+
+        Bars of task runs do not count: one that is full says that a task has ended, not the run. Where a run's tasks
+        have moved more than some thousand bars after its own, its own is not found.
+
+        Args:
+            flow_run_ids: Any number; none makes no request.
+
+        Returns:
+            An entry for each run that has a bar of its own.
+        """
+        found: dict[UUID, Progress] = {}
+        for asked in _portions(flow_run_ids):
+            wanted = set(asked)
+            for request in range(PROGRESS_REQUESTS):
+                body = {
+                    "artifacts": {"flow_run_id": {"any_": asked}, "type": {"any_": ["progress"]}},
+                    "sort": "UPDATED_DESC",
+                    "offset": request * IDS_PER_REQUEST,
+                    "limit": IDS_PER_REQUEST,
+                }
+                artifacts = self._call("POST", "/artifacts/filter", body)
+                for artifact in artifacts:
+                    of_run = artifact["flow_run_id"]
+                    if (
+                        artifact["task_run_id"] is None
+                        and of_run in wanted
+                        and isinstance(artifact["data"], int | float)
+                    ):
+                        wanted.remove(of_run)
+                        found[UUID(of_run)] = Progress(_percent(artifact["data"]), artifact["description"])
+                if not wanted or len(artifacts) < IDS_PER_REQUEST:
+                    break
+        return found
+
+
+def flow_run_state(
+    state_type: FlowRunStateType, name: str | None, message: str | None, timestamp: str | None
+) -> FlowRunState:
+    """A state from the words in which Prefect tells it."""
+    at = datetime.fromisoformat(timestamp) if timestamp else None
+    return FlowRunState(state_type, name or state_type.capitalize(), message or None, at)
+
+
+def _state(state: Mapping[str, Any] | None) -> FlowRunState:
+    if state is None:
+        # A run that never had a state counts as pending, as it does for Prefect.
+        return flow_run_state("PENDING", None, None, None)
+    return flow_run_state(state["type"], state["name"], state["message"], state["timestamp"])
+
+
+def _portions(flow_run_ids: Iterable[UUID]) -> Iterator[list[str]]:
+    ids = [str(flow_run_id) for flow_run_id in dict.fromkeys(flow_run_ids)]
+    for start in range(0, len(ids), IDS_PER_REQUEST):
+        yield ids[start : start + IDS_PER_REQUEST]
 
 
 def _percent(progress: float) -> float:
