@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +21,6 @@ import httpx
 import psutil
 import pytest
 
-from pygeoapi_prefect import prefect_api
 from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
 from pygeoapi_prefect.jobs import LogLine
 from pygeoapi_prefect.prefect_api import (
@@ -30,6 +29,7 @@ from pygeoapi_prefect.prefect_api import (
     PrefectConnection,
     PrefectRefusedError,
     configured_connection,
+    flow_runs,
 )
 from pygeoapi_prefect.runner.prefect_server import LOG_LIMIT_BYTES, LocalPrefectServer
 
@@ -66,6 +66,10 @@ def make_run(api: PrefectApi, **changes: object) -> UUID:
         "state_type": "RUNNING",
     }
     return api.create_flow_run(**(given | changes))  # type: ignore[arg-type]
+
+
+def state_types(api: PrefectApi, flow_run_ids: Iterable[UUID]) -> dict[UUID, str | None]:
+    return {run: state and state.type for run, state in api.flow_run_states(flow_run_ids).items()}
 
 
 def line(message: str, level: int = 20) -> LogLine:
@@ -115,7 +119,7 @@ def test_create_flow_run_twice_makes_one(api: PrefectApi) -> None:
     flow_run_id = make_run(api, idempotency_key=key, state_type="PENDING")
     api.set_flow_run_state(flow_run_id, state_type="COMPLETED")
     assert make_run(api, idempotency_key=key) == flow_run_id
-    assert api.read_flow_run_state([flow_run_id]) == {flow_run_id: "COMPLETED"}
+    assert state_types(api, [flow_run_id]) == {flow_run_id: "COMPLETED"}
 
 
 def test_create_flow_run_of_a_deleted_flow(api: PrefectApi, raw: httpx.Client) -> None:
@@ -142,7 +146,7 @@ def test_set_flow_run_state_without_force(api: PrefectApi) -> None:
     api.set_flow_run_state(ended, state_type="COMPLETED")
     assert api.set_flow_run_state(running, state_type="CANCELLING", force=False) is True
     assert api.set_flow_run_state(ended, state_type="CANCELLING", force=False) is False
-    assert api.read_flow_run_state([running, ended]) == {running: "CANCELLING", ended: "COMPLETED"}
+    assert state_types(api, [running, ended]) == {running: "CANCELLING", ended: "COMPLETED"}
 
 
 def test_deleted_flow_run(api: PrefectApi, raw: httpx.Client) -> None:
@@ -151,22 +155,22 @@ def test_deleted_flow_run(api: PrefectApi, raw: httpx.Client) -> None:
     assert raw.delete(f"/flow_runs/{flow_run_id}").status_code == 204
     with pytest.raises(FlowRunNotFoundError):
         api.set_flow_run_state(flow_run_id, state_type="COMPLETED")
-    assert api.read_flow_run_state([flow_run_id]) == {flow_run_id: None}
+    assert state_types(api, [flow_run_id]) == {flow_run_id: None}
 
 
-def test_read_flow_run_state_of_many(api: PrefectApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flow_run_states_of_many(api: PrefectApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every id gets an answer, also when they need several requests; none needs no request."""
-    monkeypatch.setattr(prefect_api, "STATES_PER_REQUEST", 2)
+    monkeypatch.setattr(flow_runs, "IDS_PER_REQUEST", 2)
     runs = [make_run(api, state_type="PENDING") for _ in range(5)]
     unknown = uuid4()
-    assert api.read_flow_run_state([*runs, unknown]) == dict.fromkeys(runs, "PENDING") | {unknown: None}
-    assert api.read_flow_run_state([]) == {}
+    assert state_types(api, [*runs, unknown]) == dict.fromkeys(runs, "PENDING") | {unknown: None}
+    assert state_types(api, []) == {}
 
 
-def test_read_flow_run_state_takes_full_requests(api: PrefectApi) -> None:
+def test_flow_run_states_takes_full_requests(api: PrefectApi) -> None:
     """The server takes as many ids at once as we send at most."""
-    ids = [uuid4() for _ in range(prefect_api.STATES_PER_REQUEST)]
-    assert set(api.read_flow_run_state(ids).values()) == {None}
+    ids = [uuid4() for _ in range(flow_runs.IDS_PER_REQUEST)]
+    assert set(state_types(api, ids).values()) == {None}
 
 
 def test_write_logs(api: PrefectApi, raw: httpx.Client) -> None:
@@ -182,21 +186,21 @@ def test_write_logs(api: PrefectApi, raw: httpx.Client) -> None:
 
 def test_write_logs_in_bounded_requests(api: PrefectApi, raw: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many and long lines all arrive, in order and cut at the limit; none makes no request."""
-    monkeypatch.setattr(prefect_api, "LOGS_PER_REQUEST", 3)
+    monkeypatch.setattr(flow_runs, "LOGS_PER_REQUEST", 3)
     flow_run_id = make_run(api)
     api.write_logs(flow_run_id, [])
     api.write_logs(flow_run_id, [line(str(n)) for n in range(7)] + [line("x" * 30_000)])
     logs = raw.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(flow_run_id)]}}}).json()
     assert [log["message"] for log in logs[:7]] == [str(n) for n in range(7)]
-    assert len(logs[7]["message"]) == prefect_api.LOG_MESSAGE_CHARACTERS
-    assert logs[7]["message"].endswith(prefect_api.CUT_MARK)
+    assert len(logs[7]["message"]) == flow_runs.LOG_MESSAGE_CHARACTERS
+    assert logs[7]["message"].endswith(flow_runs.CUT_MARK)
 
 
 def test_batches_keep_their_bounds() -> None:
     """No request holds more lines or bytes than allowed, save one line that is larger by itself."""
-    huge, small = b"x" * (prefect_api.LOG_BYTES_PER_REQUEST + 1), b"x" * 1000
+    huge, small = b"x" * (flow_runs.LOG_BYTES_PER_REQUEST + 1), b"x" * 1000
     lines = [small] * 1100 + [huge] + [b"x" * 2_000_000] * 2
-    batches = list(prefect_api._batches(lines))
+    batches = list(flow_runs._batches(lines))
     assert [len(batch) for batch in batches] == [500, 500, 100, 1, 1, 1]
 
 
@@ -443,7 +447,7 @@ def test_restart_keeps_data_and_port(prefect_server: LocalPrefectServer) -> None
         prefect_server.start()
         prefect_server.wait_until_healthy(START_SECONDS)
         assert prefect_server.connection == before
-        assert api.read_flow_run_state([flow_run_id]) == {flow_run_id: "RUNNING"}
+        assert state_types(api, [flow_run_id]) == {flow_run_id: "RUNNING"}
     assert (prefect_server.folder / "prefect.db").stat().st_size > 0
 
 
