@@ -66,7 +66,10 @@ class BasePrefectProcessor(BaseProcessor):
         self.flow = flow
         self.convention: Convention = convention_of(flow)
         metadata = (processor_def.get("prefect") or {}).get("metadata")
-        super().__init__(processor_def, self._metadata(name, processor_def.get("process_id"), metadata))
+        described = self._metadata(name, processor_def.get("process_id"), metadata)
+        # pygeoapi's OpenAPI document and HTML pages need these
+        needed = {"description": described.get("title") or described["id"], "keywords": [], "links": []}
+        super().__init__(processor_def, needed | described)
         self.supports_outputs = True
 
     def flow_of(self, processor_def: Mapping[str, Any]) -> Any:

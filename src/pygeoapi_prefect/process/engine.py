@@ -71,7 +71,7 @@ def flow_of_job(
     }
     if not is_flow(processor):
 
-        def execute(**_: Any) -> None:
+        def execute(**shown: Any) -> None:
             with attempt():
                 kept(execute_plain(processor, order, store))
 
@@ -83,11 +83,11 @@ def flow_of_job(
     def finish(returned: Any) -> None:
         kept(convention.store(returned, order, processor.metadata, store, block))
 
-    async def run_async(**_: Any) -> None:
+    async def run_async(**shown: Any) -> None:
         with attempt():
             finish(await user.fn(**arguments))
 
-    def run(**_: Any) -> None:
+    def run(**shown: Any) -> None:
         with attempt():
             finish(user.fn(**arguments))
 
