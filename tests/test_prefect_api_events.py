@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,23 @@ def test_what_is_said_first(authorization: dict[str, str], token: str | None) ->
     asked = heard.messages[1]
     assert (asked["type"], asked["backfill"]) == ("filter", False)
     assert asked["filter"]["related"] == [{"id": ["prefect.tag.pygeoapi"], "role": ["tag"]}]
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(401, "PREFECT_API_AUTH_STRING"), (404, "proxies")])
+def test_refused_handshake(status: int, remedy: str) -> None:
+    """What stands before the server may refuse us, or the socket altogether: the text says which."""
+
+    def refuse(connection: ServerConnection, _: Any) -> Any:
+        return connection.respond(HTTPStatus(status), "no")
+
+    with serve(lambda _: None, "127.0.0.1", 0, process_request=refuse) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        connection = PrefectConnection(f"http://127.0.0.1:{server.socket.getsockname()[1]}/api")
+        with pytest.raises(PrefectUnavailableError, match=remedy):
+            FlowRunEvents(connection)
+        server.shutdown()
+        thread.join()
 
 
 def test_messages_that_are_no_states_are_passed_over() -> None:
