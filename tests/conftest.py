@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import psutil
 import psycopg2
 import pytest
 from sqlalchemy import URL, make_url
 
+from factories import PREFECT_START_SECONDS
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.prefect_api import PrefectApi
+from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.settings import ManagerSettings
 
 # its tables need not survive a crash of the machine
@@ -127,6 +131,28 @@ def open_job_store(job_store_url: str) -> Iterator[Callable[[], JobStore]]:
 def job_store(open_job_store: Callable[[], JobStore]) -> JobStore:
     """An empty job store on each supported database."""
     return open_job_store()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefectServer]:
+    """A healthy local Prefect server, shared by the session; whoever stops it starts it again."""
+    with LocalPrefectServer(tmp_path_factory.mktemp("prefect") / "with space & 100%?#") as server:
+        server.wait_until_healthy(PREFECT_START_SECONDS)
+        yield server
+
+
+@pytest.fixture
+def api(prefect_server: LocalPrefectServer) -> Iterator[PrefectApi]:
+    """Our door to the session's Prefect server."""
+    with PrefectApi(prefect_server.connection) as api:
+        yield api
+
+
+@pytest.fixture
+def raw(prefect_server: LocalPrefectServer) -> Iterator[httpx.Client]:
+    """The same API without our door, to see what arrived."""
+    with httpx.Client(base_url=prefect_server.connection.api_url, trust_env=False) as client:
+        yield client
 
 
 @pytest.fixture

@@ -17,6 +17,10 @@ With ``workspace_variable`` that is a value of anybody's, with ``jinja`` a templ
 """
 
 
+ANY_PARAMETERS = {"type": "object", "properties": {}}
+"""A parameter schema that everything fits, which Prefect wants in place of none."""
+
+
 class DeploymentNotFoundError(PrefectRefusedError):
     """Prefect has no such deployment: it was never made, was renamed or deleted."""
 
@@ -24,12 +28,13 @@ class DeploymentNotFoundError(PrefectRefusedError):
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """
-    A deployment as Prefect has it.
+    A deployment as Prefect has it: but for the queue, what :meth:`PrefectApi.save_deployment` was given comes back.
 
     Attributes:
         name: ``flow/deployment``.
         paused: Whether its schedules rest. Runs that somebody asks for are started all the same.
         work_pool_name: None where the flow is served by its own process.
+        work_queue_name: With a work pool never None: its queue ``default`` where no other was asked for.
         status: READY when a worker has asked for its runs within the last minute or so, else NOT_READY.
         entrypoint: ``path/to/file.py:flow`` below *path*, or ``module.flow``.
         path: Where the code is once the pull steps are done.
@@ -72,6 +77,7 @@ class Deployments(Client):
         """
         path = f"/deployments/name/{quoted(*_flow_and_deployment(name))}"
         found = self._call("GET", path, missing=DeploymentNotFoundError)
+        schema = found["parameter_openapi_schema"]
         return Deployment(
             deployment_id=UUID(found["id"]),
             name=name,
@@ -85,7 +91,7 @@ class Deployments(Client):
             pull_steps=found["pull_steps"],
             job_variables=found["job_variables"],
             parameters=found["parameters"],
-            parameter_schema=found["parameter_openapi_schema"],
+            parameter_schema=None if schema == ANY_PARAMETERS else schema,
             tags=frozenset(found["tags"]),
             description=found["description"],
             version=found["version"],
@@ -146,7 +152,7 @@ class Deployments(Client):
             "work_queue_name": work_queue_name,
             "job_variables": dict(job_variables or {}),
             "parameters": dict(parameters or {}),
-            "parameter_openapi_schema": parameter_schema or {"type": "object", "properties": {}},
+            "parameter_openapi_schema": parameter_schema or ANY_PARAMETERS,
             "tags": sorted(set(tags)),
             "description": description,
             "version": version,
