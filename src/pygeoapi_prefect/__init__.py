@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.manager import PrefectManager
+    from pygeoapi_prefect.process.base import BasePrefectProcessor
+    from pygeoapi_prefect.process.flow import FlowProcessor
     from pygeoapi_prefect.process.progress import report_progress
 
-__all__ = ["PrefectManager", "report_progress"]
+__all__ = ["BasePrefectProcessor", "FlowProcessor", "PrefectManager", "report_progress"]
 
 _HOMES = {
+    "BasePrefectProcessor": "pygeoapi_prefect.process.base",
+    "FlowProcessor": "pygeoapi_prefect.process.flow",
     "PrefectManager": "pygeoapi_prefect.manager",
     "report_progress": "pygeoapi_prefect.process.progress",
 }

@@ -29,7 +29,7 @@ from pygeoapi_prefect.exceptions import (
 from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.queries import ELSEWHERE, ENDED
-from pygeoapi_prefect.process.processor import load_processor
+from pygeoapi_prefect.process.processor import is_flow, load_processor
 from pygeoapi_prefect.results import ResultStore, respond
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.runner.web_threads import default_sync_waits
@@ -68,12 +68,13 @@ class PrefectManager(BaseManager):
         self.supports_subscribing = False
         self.settings = ManagerSettings.from_manager_def(manager_def)
         self.unavailable: dict[str, str] = {}
-        self._supervisor = Supervisor(self.settings, manager_def)
         self._results = ResultStore(self.settings.output_dir)
         self._per_process = _PerProcess(self.settings)
         self._descriptions: dict[str, Mapping[str, Any]] = {}
+        self._flow_processes: set[str] = set()
         for process_id in list(self.processes):
             self._describe(process_id)
+        self._supervisor = Supervisor(self.settings, manager_def, sorted(self._flow_processes))
         if self.settings.ogc_compliance:
             ogcapi.install(self)
 
@@ -105,7 +106,10 @@ class PrefectManager(BaseManager):
 
     def _describe(self, process_id: str) -> None:
         try:
-            self._descriptions[process_id] = self.get_processor(process_id).metadata
+            processor = self.get_processor(process_id)
+            self._descriptions[process_id] = processor.metadata
+            if is_flow(processor):
+                self._flow_processes.add(process_id)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             LOGGER.error("process %s is not available: %s. Run `pygeoapi plugins prefect doctor`.", process_id, reason)
@@ -162,7 +166,7 @@ class PrefectManager(BaseManager):
                 "response": requested_response,
                 "secret_inputs": secret_inputs(self._descriptions[process_id]),
             },
-            recorded=self.settings.process(process_id).record,
+            recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
         )
         per_process = self._per_process
         seen = per_process.wakeups.seen()
@@ -177,6 +181,10 @@ class PrefectManager(BaseManager):
         media_type, content = self._respond(details)
         applied = None if execution_mode is RequestedProcessExecutionMode.wait else WAIT
         return new_job.job_id, media_type, content, HostJobStatus.successful, applied
+
+    def _is_run_by_prefect(self, process_id: str) -> bool:
+        """Then the flow run is there in any case, and must come to its end there too."""
+        return process_id in self._flow_processes or self.settings.process(process_id).deployment is not None
 
     def _wait(self, job_id: str, seen: int) -> JobDetails | None:
         """The ended job; None when this process waits for enough jobs already, or time ran out."""

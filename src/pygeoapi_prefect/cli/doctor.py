@@ -63,7 +63,7 @@ def _processors(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
     for process_id, resource in (manager_def.get("processes") or {}).items():
         subject = f"process {process_id}"
         try:
-            metadata = load_processor(resource).metadata
+            metadata = load_processor(process_id, resource).metadata
         except Exception as error:
             name = resource["processor"]["name"]
             reason = f"{name} cannot be made: {type(error).__name__}: {error}"

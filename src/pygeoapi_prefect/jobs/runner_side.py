@@ -301,6 +301,17 @@ class RunnerSide(Queries):
             cleanups_wait=_CLEANUPS in marks,
         )
 
+    def live_flow_runs(self, runner_id: str) -> list[UUID]:
+        """The flow runs of the jobs that a runner holds."""
+        with self.database.read() as connection:
+            return list(
+                connection.scalars(
+                    select(jobs.c.flow_run_id).where(
+                        held(), jobs.c.runner_id == runner_id, jobs.c.flow_run_id.is_not(None)
+                    )
+                )
+            )
+
     def report_progress(self, claim: Claim, percent: int, message: str | None) -> bool:
         """Raise the job's progress (0 to 99; 100 comes with success) and set its message. False for an old claim."""
         percent = min(max(percent, 0), 99)

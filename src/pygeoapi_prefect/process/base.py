@@ -1,7 +1,6 @@
 """Processors whose work is a Prefect flow."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any, ClassVar
 
 from pygeoapi.process.base import BaseProcessor, ProcessorExecuteError
@@ -21,7 +20,7 @@ class _Unbound:
     """
 
     def __init__(self, flow: Any) -> None:
-        self.flow = flow
+        self._flow = flow
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         return self._flow
@@ -50,7 +49,7 @@ class BasePrefectProcessor(BaseProcessor):
         super().__init_subclass__(**arguments)
         flow = cls.__dict__.get("process_flow")
         if flow is not None and not isinstance(flow, _Unbound):
-            cls.process_flow = _Unbound(flow)  # type: ignore[misc]
+            cls.process_flow = _Unbound(flow)
 
     def __init__(self, processor_def: Mapping[str, Any]) -> None:
         """
@@ -67,7 +66,10 @@ class BasePrefectProcessor(BaseProcessor):
         self.flow = flow
         self.convention: Convention = convention_of(flow)
         metadata = (processor_def.get("prefect") or {}).get("metadata")
-        super().__init__(processor_def, self._metadata(name, processor_def.get("process_id"), metadata))
+        described = self._metadata(name, processor_def.get("process_id"), metadata)
+        # pygeoapi's OpenAPI document and HTML pages need these
+        needed = {"description": described.get("title") or described["id"], "keywords": [], "links": []}
+        super().__init__(processor_def, needed | described)
         self.supports_outputs = True
 
     def flow_of(self, processor_def: Mapping[str, Any]) -> Any:
@@ -82,7 +84,7 @@ class BasePrefectProcessor(BaseProcessor):
                     f"{name}.process_description.id is {description.id!r}, but the process is configured as "
                     f"resources.{process_id}. Both must be the same."
                 )
-            return overridden(deepcopy(description.to_ogc()), overrides)
+            return overridden(description.to_ogc(), overrides or {}) | {"id": description.id}
         if not isinstance(self.convention, TypedConvention):
             raise ConfigurationError(f"{name} needs the class variable process_description, a ProcessDescription")
         chosen = process_id or str(self.flow.name)

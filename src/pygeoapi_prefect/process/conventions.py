@@ -8,7 +8,6 @@ the inputs of the process.
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.exceptions import ConfigurationError
@@ -118,6 +117,7 @@ class ContractConvention(Convention):
             }
         )
 
+
 def _required(order: JobOrder, metadata: Mapping[str, Any]) -> list[str]:
     """The outputs that were asked for; all that are declared where none were."""
     declared = list(metadata.get("outputs") or {})
@@ -173,5 +173,3 @@ def convention_of(flow: Any) -> Convention:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(f"Flow {flow.name!r} is a generator, which has no single result")
     return ContractConvention()
-
-

@@ -2,8 +2,8 @@
 What a Prefect worker runs for a deployed process: ``pygeoapi_prefect.process.deployed.process_flow``.
 
 Prefect imports that name when it is about to run a flow run, so it is made for the flow run: the flow has the name,
-retries, task runner and hooks of the user's. It leaves the outcome as JSON in the result storage of the process; nothing
-else is read back, least of all a pickle.
+retries, task runner and hooks of the user's. It leaves the outcome as JSON in the result storage of the process;
+nothing else is read back, least of all a pickle.
 """
 
 import json
@@ -15,13 +15,13 @@ from typing import Any
 from uuid import UUID
 
 from prefect import flow
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_flow_run
 
 from pygeoapi_prefect.jobs.records import Outcome
-from pygeoapi_prefect.process.engine import flow_of_job, read_block
+from pygeoapi_prefect.process.engine import flow_of_job, read_block, read_document
 from pygeoapi_prefect.process.execution import failed, successful
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
 from pygeoapi_prefect.process.orders import JobOrder
@@ -84,7 +84,7 @@ def _order(store: ResultStore, job_id: str) -> JobOrder:
     data = store.get(HandedOver.order_location_of(job_id))
     secrets: Mapping[str, Any] = {}
     if json.loads(data)["has_secrets"]:
-        secrets = json.loads(Secret.load(HandedOver.secret_block_of(job_id)).get())
+        secrets = json.loads(read_document(f"secret/{HandedOver.secret_block_of(job_id)}")["value"])
     return read_order(data, job_id, secrets)
 
 
@@ -102,7 +102,16 @@ class _ProgressArtifact:
 
     def __call__(self, percent: int, message: str | None) -> None:
         self._percent = max(self._percent, percent)
-        if self._artifact_id is None:
-            self._artifact_id = create_progress_artifact(self._percent, key="progress", description=message)
-        else:
-            update_progress_artifact(self._artifact_id, self._percent, description=message)
+        with get_client(sync_client=True) as client:
+            if self._artifact_id is None:
+                artifact = ArtifactCreate(
+                    key="progress",
+                    type="progress",
+                    data=float(self._percent),
+                    description=message,
+                    flow_run_id=self._flow_run_id,
+                )
+                self._artifact_id = client.create_artifact(artifact).id
+            else:
+                changed = {"data": float(self._percent)} | ({"description": message} if message else {})
+                client.update_artifact(self._artifact_id, ArtifactUpdate.model_validate(changed))

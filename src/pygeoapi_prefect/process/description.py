@@ -169,14 +169,15 @@ def describe(
         "inputs": signature.inputs,
         "outputs": signature.outputs,
     }
-    return _merged(described, metadata) | {"id": process_id}
+    return overridden(described, metadata) | {"id": process_id}
 
 
-def _merged(described: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+def overridden(described: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A description with parts of it overridden: objects are merged, everything else is replaced. A copy."""
     merged = copy.deepcopy(dict(described))
     for key, value in metadata.items():
         is_deeper = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if is_deeper else copy.deepcopy(value)
+        merged[key] = overridden(merged[key], value) if is_deeper else copy.deepcopy(value)
     return merged
 
 

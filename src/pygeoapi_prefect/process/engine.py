@@ -65,10 +65,13 @@ def flow_of_job(
             failed(error)
             raise
 
-    shown_as = {"flow_run_name": flow_run_name(order.process_id, order.job_id), "validate_parameters": False}
+    shown_as: dict[str, Any] = {
+        "flow_run_name": flow_run_name(order.process_id, order.job_id),
+        "validate_parameters": False,
+    }
     if not is_flow(processor):
 
-        def execute(**_: Any) -> None:
+        def execute(**shown: Any) -> None:
             with attempt():
                 kept(execute_plain(processor, order, store))
 
@@ -80,19 +83,16 @@ def flow_of_job(
     def finish(returned: Any) -> None:
         kept(convention.store(returned, order, processor.metadata, store, block))
 
-    if user.isasync:
+    async def run_async(**shown: Any) -> None:
+        with attempt():
+            finish(await user.fn(**arguments))
 
-        async def run(**_: Any) -> None:
-            with attempt():
-                finish(await user.fn(**arguments))
-    else:
-
-        def run(**_: Any) -> None:
-            with attempt():
-                finish(user.fn(**arguments))
+    def run(**shown: Any) -> None:
+        with attempt():
+            finish(user.fn(**arguments))
 
     return Flow(
-        fn=_named(run, order),
+        fn=_named(run_async if user.isasync else run, order),
         name=user.name,
         version=user.version,
         description=user.description,
@@ -223,16 +223,20 @@ def read_block(reference: str, yaml_key: str) -> StorageBlock:
     Raises:
         ConfigurationError: There is no such block, or it is of no use.
     """
+    try:
+        return StorageBlock.from_document(reference, read_document(reference))
+    except ObjectNotFound as error:
+        raise ConfigurationError(
+            f"{yaml_key}: Prefect has no block {reference!r}. Create it in Prefect's UI under Blocks, or with its "
+            "save() method."
+        ) from error
+
+
+def read_document(reference: str) -> Mapping[str, Any]:
+    """The fields of a block, secrets included. Raises ObjectNotFound of Prefect's."""
     slug, _, name = reference.partition("/")
     with get_client(sync_client=True) as client:
-        try:
-            document = client.read_block_document_by_name(name, slug, include_secrets=True)
-        except ObjectNotFound as error:
-            raise ConfigurationError(
-                f"{yaml_key}: Prefect has no block {reference!r}. Create it in Prefect's UI under Blocks, or with "
-                "its save() method."
-            ) from error
-    return StorageBlock.from_document(reference, document.data)
+        return dict(client.read_block_document_by_name(name, slug, include_secrets=True).data)
 
 
 def _saved_block(place: str) -> str:

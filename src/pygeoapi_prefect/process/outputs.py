@@ -136,8 +136,8 @@ class Outputs:
     def _values_of_fields(self, returned: Any) -> dict[str, Any]:
         assert self._fields_of is not None
         if isinstance(returned, Mapping):
-            by_id: dict[Any, str] = {name: output_id for output_id, name in self._names.items()}
-            values: dict[str, Any] = {by_id[key] if key in by_id else key: value for key, value in returned.items()}
+            by_id: dict[Any, Any] = {name: output_id for output_id, name in self._names.items()}
+            values: dict[str, Any] = {by_id.get(key, key): value for key, value in returned.items()}
         elif not is_typeddict(self._fields_of) and isinstance(returned, self._fields_of):
             return {output_id: getattr(returned, name) for output_id, name in self._names.items()}
         else:

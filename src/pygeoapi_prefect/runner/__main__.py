@@ -11,20 +11,19 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
-from pygeoapi_prefect.prefect_api import PrefectApi, PrefectConnection, configured_connection
+from pygeoapi_prefect.process.processor import flow_processes
 from pygeoapi_prefect.runner.forkserver import Forkserver
-from pygeoapi_prefect.runner.os_processes import FileLock, start_time
+from pygeoapi_prefect.runner.os_processes import FileLock, in_child, start_time
 from pygeoapi_prefect.runner.pool_worker import run_worker
-from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
+from pygeoapi_prefect.runner.prefect_link import PrefectLink
 from pygeoapi_prefect.runner.presence import Presence, RunnerStatus
 from pygeoapi_prefect.runner.recorder import Recorder
 from pygeoapi_prefect.runner.service import RunnerService, install_signal_handlers
@@ -33,69 +32,9 @@ from pygeoapi_prefect.settings import ManagerSettings
 
 LOGGER = logging.getLogger(__name__)
 
-_PREFECT_START_SECONDS = 120
 _RECORDER_STOP_SECONDS = 5
 _WANTED_CHECK_SECONDS = 0.5
 _LOCK_SECONDS = 1.0
-
-
-class PrefectLink:
-    """
-    Where a runner records, found in the background.
-
-    With no Prefect API in Prefect's settings an embedded runner starts a local server; an external one records nothing.
-    """
-
-    def __init__(self, presence: Presence, status: RunnerStatus, *, may_start_server: bool, tell_status: bool) -> None:
-        self._presence = presence
-        self._status = status
-        self._may_start_server = may_start_server
-        self._tell_status = tell_status
-        self._connection: PrefectConnection | None = None
-        self._server: LocalPrefectServer | None = None
-        self.is_recording = True
-
-    def connect(self) -> PrefectApi | None:
-        """For the recorder; None where nothing is recorded. Raises PrefectUnavailableError to be called again."""
-        try:
-            if self._connection is None and self._server is None:
-                self._connection = configured_connection()
-        except ConfigurationError as error:
-            self._tell(f"not recorded: {error}")
-            raise PrefectUnavailableError(str(error)) from error
-        if self._connection is not None:
-            self._tell(f"recorded at {self._connection.api_url}", self._connection)
-            return PrefectApi(self._connection)
-        if not self._may_start_server:
-            self.is_recording = False
-            self._tell("not recorded: Prefect's settings name no API. Set PREFECT_API_URL.")
-            return None
-        if self._server is None:
-            self._server = LocalPrefectServer(self._presence.prefect)
-        if not self._server.is_alive():
-            self._tell("not recorded yet: the local Prefect server is starting")
-            self._server.start()
-        self._server.wait_until_healthy(_PREFECT_START_SECONDS)
-        self._tell(f"recorded at {self._server.connection.api_url} (local)", self._server.connection)
-        return PrefectApi(self._server.connection)
-
-    def close(self) -> None:
-        """End the local server, if there is one."""
-        if self._server is not None:
-            self._server.stop()
-
-    def _tell(self, text: str, connection: PrefectConnection | None = None) -> None:
-        if text == self._status.prefect:
-            return
-        self._status = replace(
-            self._status,
-            prefect=text,
-            prefect_api_url=connection.api_url if connection else None,
-            prefect_ui_url=connection.ui_url if connection else None,
-        )
-        LOGGER.info("jobs are %s", text, extra={"action": "connect_prefect"})
-        if self._tell_status:
-            self._presence.write_status(self._status)
 
 
 def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int:
@@ -107,8 +46,10 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
     """
     # for every child: Prefect must never start a server of its own per process
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+    deployed = {process_id for process_id, process in settings.processes.items() if process.deployment is not None}
+    runs_flows = bool(set(handover.flow_processes) - deployed)
     # before anything starts a thread or takes a lock, which a forked child would share
-    forkserver = Forkserver(run_worker)
+    forkserver = Forkserver(run_worker, preload=import_prefect if runs_flows else None)
     presence = Presence(settings.data_dir)
     presence.make()
     lock = presence.runner_lock()
@@ -116,20 +57,18 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
         forkserver.close()
         return 3
     store = JobStore(Database(settings.connection, timeout=settings.database_timeout))
-    service: RunnerService | None = None
-    link: PrefectLink | None = None
-    recorder: Recorder | None = None
+    status = RunnerStatus(str(uuid.uuid4()), os.getpid(), start_time(os.getpid()), handover.fingerprint)
+    link = PrefectLink(presence, status, may_start_server=embedded, tell_status=embedded)
     service = RunnerService(
+        status.runner_id,
         settings,
         handover.manager_def.get("processes") or {},
         store,
         forkserver,
+        prefect=link,
+        flow_processes=handover.flow_processes,
         is_wanted=_web_process_lives(presence.web_lock()) if embedded else None,
-        is_recording=lambda: link is not None and link.is_recording,
-        on_jobs_change=lambda: recorder.nudge() if recorder is not None else None,
     )
-    status = RunnerStatus(service.runner_id, os.getpid(), start_time(os.getpid()), handover.fingerprint)
-    link = PrefectLink(presence, status, may_start_server=embedded, tell_status=embedded)
     if embedded:
         presence.write_status(status)
     recorder = Recorder(
@@ -138,9 +77,17 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
         link.connect,
         last_activity=lambda: service.last_activity,
         backlog=settings.record_backlog,
+        run_by_prefect=service.needs_prefect,
+        deployed=service.deployed,
     )
+    service.on_jobs_change = recorder.nudge
     install_signal_handlers(service)
     recorder.start()
+    link.watch(
+        watched=lambda: store.live_flow_runs(service.runner_id),
+        tell=service.flow_run_changed,
+        on_change=service.wake,
+    )
     LOGGER.info("runner started", extra={"action": "start", "runner_id": service.runner_id})
 
     def hand_over() -> None:
@@ -150,8 +97,14 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
         lock.release()
 
     handing_over = threading.Thread(target=hand_over, name="hand-over")
+
+    def drain() -> None:
+        # flows that run in the pool need the local server to their end; the next runner waits for it
+        if not (service.runs_in_engine and link.local_api_url):
+            handing_over.start()
+
     try:
-        service.run(on_drain=handing_over.start)
+        service.run(on_drain=drain)
     except EOFError:
         LOGGER.error("forkserver was killed; the runner ends", extra={"action": "run"})
         return 1
@@ -187,7 +140,17 @@ def _web_process_lives(lock: FileLock) -> Any:
 
 def run_external(manager_def: Mapping[str, Any]) -> int:
     """Run a runner that is started by hand or by a service manager. Returns the exit code."""
-    return run(ManagerSettings.from_manager_def(manager_def), Handover(manager_def, "external"), embedded=False)
+    settings = ManagerSettings.from_manager_def(manager_def)
+    found = in_child(lambda: flow_processes(manager_def.get("processes") or {}))
+    handover = Handover(manager_def, "external", flow_processes=found or [])
+    return run(settings, handover, embedded=False)
+
+
+def import_prefect() -> None:
+    """What the first flow run would import: 2 s, shared by all pool workers."""
+    from prefect import flow_engine, main, task_engine  # noqa: F401
+
+    from pygeoapi_prefect.process import engine  # noqa: F401
 
 
 def configure_logging(level: int = logging.INFO) -> None:

@@ -121,6 +121,8 @@ class FlowRunWatch:
         if is_reachable == self.is_reachable and reason == self.reason:
             return
         if is_reachable != self.is_reachable:
-            LOGGER.info("Prefect %s", "can be reached" if is_reachable else "cannot be reached", extra={"reason": reason})
+            LOGGER.info(
+                "Prefect %s", "can be reached" if is_reachable else "cannot be reached", extra={"reason": reason}
+            )
         self.is_reachable, self.reason = is_reachable, reason
         self._on_change()

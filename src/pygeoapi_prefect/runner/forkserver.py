@@ -11,11 +11,13 @@ process beside it.
 
 import gc
 import json
+import logging
 import os
 import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +31,8 @@ from pygeoapi_prefect.runner.os_processes import (
     kill_descendants,
     send,
 )
+
+LOGGER = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 4096
 _STOP_POLL_SECONDS = 0.02
@@ -56,9 +60,10 @@ class Forkserver:
 
     Args:
         run_worker: Runs in each forked pool worker, with its connection to the runner; returns when the worker ends.
+        preload: Imports what all pool workers shall share, in the forkserver alone. It must start no thread.
     """
 
-    def __init__(self, run_worker: Callable[[Connection], None]) -> None:
+    def __init__(self, run_worker: Callable[[Connection], None], *, preload: Callable[[], None] | None = None) -> None:
         """Fork the forkserver. The calling process must be single-threaded."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # what is imported by now stays shared between runner, forkserver and pool workers
@@ -69,6 +74,8 @@ class Forkserver:
             ours.close()
             try:
                 # no parent-death signal: it ends when the runner's end of the socket closes, after all that it adopted
+                if preload is not None:
+                    _preload(preload)
                 _Server(theirs, run_worker).serve()
             finally:
                 os._exit(0)
@@ -242,6 +249,19 @@ class _Server:
     def _tell(self, values: dict[str, object]) -> None:
         with suppress(OSError):
             self._control.send(json.dumps(values).encode())
+
+
+def _preload(preload: Callable[[], None]) -> None:
+    try:
+        preload()
+    except Exception:
+        # a pool worker that imports it by itself says why it cannot
+        LOGGER.exception("preloading failed", extra={"action": "preload"})
+    if threading.active_count() > 1:
+        names = [thread.name for thread in threading.enumerate()]
+        LOGGER.error("preloading started threads, which no fork survives", extra={"threads": names})
+    gc.collect()
+    gc.freeze()
 
 
 def _reason(status: int) -> str:

@@ -2,15 +2,16 @@
 
 import ctypes
 import fcntl
+import json
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -31,6 +32,32 @@ def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends, ``setsid`` or not."""
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def in_child(ask: Callable[[], Any]) -> Any:
+    """
+    What *ask* returns in a forked child, whose memory is gone afterwards.
+
+    Args:
+        ask: Returns something that JSON can hold. The calling process must be single-threaded.
+
+    Returns:
+        None when the child failed.
+    """
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read_fd)
+            with os.fdopen(write_fd, "w") as answer:
+                json.dump(ask(), answer)
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    with os.fdopen(read_fd) as answer:
+        text = answer.read()
+    os.waitpid(pid, 0)
+    return json.loads(text) if text else None
 
 
 def this_host() -> str:

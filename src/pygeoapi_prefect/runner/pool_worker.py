@@ -4,7 +4,7 @@ Runs one job after the other in a child of the forkserver.
 The runner and the pool worker exchange JSON messages over a connection:
 
 * to the worker: ``run`` (one job, as :class:`Assignment`) and ``clean_up`` (let a processor remove its resources);
-* to the runner: ``progress``, ``log``, ``flow_run`` (the flow run that executes the job), and ``done`` with the outcome.
+* to the runner: ``progress``, ``log``, ``flow_run`` (that executes the job), and ``done`` with the outcome.
 
 The worker writes the result itself, so it does not travel through the runner.
 """
@@ -24,7 +24,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from uuid import UUID
-
 
 from pygeoapi_prefect.jobs.records import Outcome, utc_now
 from pygeoapi_prefect.process.execution import execute_plain, failed, successful

@@ -9,10 +9,9 @@ has not done when it is interrupted, by an outage or its own end, it or the next
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, PrefectUnavailableError
@@ -38,6 +37,8 @@ FLOW_RUN_STATES: Mapping[JobStatus, FlowRunStateType] = {
     JobStatus.DISMISSED: "CANCELLED",
 }
 """What Prefect shows of each job status."""
+
+ENDED_STATES: tuple[FlowRunStateType, ...] = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
 LATE = timedelta(seconds=15)
 """Prefect's server sets its own times; a job recorded later than this carries ours in parameters, log and a tag."""
@@ -72,6 +73,8 @@ class Recorder:
             called again later. None says that there is nothing to record to, for good.
         last_activity: When a job last started or ended (monotonic seconds): recording waits for a quiet moment.
         backlog: How many jobs may wait to be recorded; older ones are given up.
+        run_by_prefect: Ids of processes whose jobs are flow runs by themselves: of them only the end is seen to.
+        deployed: Those of them that run in deployments.
     """
 
     def __init__(
@@ -82,12 +85,16 @@ class Recorder:
         *,
         last_activity: Callable[[], float],
         backlog: int,
+        run_by_prefect: Collection[str] = (),
+        deployed: Collection[str] = (),
     ) -> None:
         self._store = store
         self._runner_id = runner_id
         self._connect = connect
         self._last_activity = last_activity
         self._backlog = backlog
+        self._run_by_prefect = run_by_prefect
+        self._deployed = deployed
         self._api: PrefectApi | None = None
         self._shown: dict[str, _Shown] = {}
         self._nudged = threading.Event()
@@ -191,6 +198,16 @@ class Recorder:
     def _record(self, recording: Recording) -> None:
         assert self._api is not None
         job = recording.details.job
+        if job.process_id in self._run_by_prefect and recording.flow_run_id is None:
+            if job.flow_run_id is not None:
+                self._see_to(job.flow_run_id, job)
+                return
+            if not job.status.is_terminal:
+                return
+            if job.process_id in self._deployed:
+                self._end(job)
+                return
+            # it ended before Prefect had it
         flow_run_id = recording.flow_run_id or self._create_flow_run(recording.details)
         self._send_logs(flow_run_id, recording)
         shown = self._shown.setdefault(job.job_id, _Shown())
@@ -204,6 +221,26 @@ class Recorder:
         elif job.message != shown.message:
             shown.message = job.message
             self._api.write_logs(flow_run_id, [LogLine(job.updated, logging.INFO, __name__, job.message)])
+
+    def _see_to(self, flow_run_id: UUID, job: Job) -> None:
+        """Of a job that is a flow run by itself: show its progress, and see that the run ends with it."""
+        assert self._api is not None
+        is_deployed = job.process_id in self._deployed
+        if not job.status.is_terminal:
+            shown = self._shown.setdefault(job.job_id, _Shown())
+            if not is_deployed and job.progress > shown.progress:
+                self._show_progress(flow_run_id, job, shown)
+            return
+        # of a success the run has told by itself
+        if job.status is not JobStatus.SUCCESSFUL:
+            state = self._api.flow_run_states([flow_run_id])[flow_run_id]
+            if state is not None and state.type not in ENDED_STATES and not is_deployed:
+                self._api.set_flow_run_state(
+                    flow_run_id, state_type=FLOW_RUN_STATES[job.status], message=job.message, force=True
+                )
+            elif state is not None and state.type not in (*ENDED_STATES, "CANCELLING"):
+                self._api.set_flow_run_state(flow_run_id, state_type="CANCELLING", message=job.message, force=False)
+        self._end(job)
 
     def _create_flow_run(self, details: JobDetails) -> UUID:
         assert self._api is not None

@@ -6,11 +6,10 @@ import selectors
 import shutil
 import signal
 import time
-import uuid
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 from uuid import UUID
@@ -63,6 +62,7 @@ class RunnerService:
     and written when it is back.
 
     Args:
+        runner_id: Unique.
         settings: Of the manager.
         resources: The processes: entries under ``resources`` of the configuration, by process id.
         store: The job store.
@@ -71,11 +71,15 @@ class RunnerService:
         flow_processes: Ids of the processes whose work is a flow: without a deployment they run in the pool, through
             Prefect's engine.
         is_wanted: Asked once a second; when it says no for ``shutdown_grace`` seconds the runner drains. None: always.
+
+    Attributes:
         on_jobs_change: Called when jobs have started or ended here: for the recorder.
+        last_activity: When a job last started or ended, in monotonic seconds.
     """
 
     def __init__(
         self,
+        runner_id: str,
         settings: ManagerSettings,
         resources: Mapping[str, Mapping[str, Any]],
         store: JobStore,
@@ -84,16 +88,15 @@ class RunnerService:
         prefect: Prefect,
         flow_processes: Collection[str] = (),
         is_wanted: Callable[[], bool] | None = None,
-        on_jobs_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self.runner_id = str(uuid.uuid4())
+        self.runner_id = runner_id
         self._settings = settings
         self._resources = resources
         self._store = store
         self._forkserver = forkserver
         self._prefect = prefect
         self._is_wanted = is_wanted
-        self._on_jobs_change = on_jobs_change
+        self.on_jobs_change: Callable[[], None] = lambda: None
         self._process_limits = {
             process_id: process.max_running
             for process_id, process in settings.processes.items()
@@ -174,6 +177,11 @@ class RunnerService:
     def deployed(self) -> frozenset[str]:
         """Ids of the processes that have a deployment."""
         return self._deployments.processes
+
+    @property
+    def runs_in_engine(self) -> bool:
+        """Whether a job of the pool runs through Prefect's engine, which needs Prefect to its end."""
+        return any(job.process_id in self._engine_processes for job in self._pool.jobs)
 
     @property
     def is_draining(self) -> bool:
@@ -290,7 +298,7 @@ class RunnerService:
                 continue
             # somebody cancelled it in Prefect; of a run in the pool only this runner can stop the work
             if state.type in ("CANCELLING", "CANCELLED"):
-                self._due.append(lambda flow_run_id=flow_run_id: self._dismiss_flow_run(flow_run_id))
+                self._due.append(partial(self._dismiss_flow_run, flow_run_id))
 
     def _dismiss_flow_run(self, flow_run_id: UUID) -> None:
         for job in self._pool.jobs:
@@ -328,7 +336,7 @@ class RunnerService:
             self._delete_traces(job.claim)
         if lost:
             self._look_again = True
-            self._on_jobs_change()
+            self.on_jobs_change()
         if self.needs_prefect and not self._prefect.is_reachable:
             failed = self._store.explain_waiting(
                 self.needs_prefect,
@@ -386,7 +394,7 @@ class RunnerService:
         for details in claimed:
             self._start(details)
         if claimed:
-            self._on_jobs_change()
+            self.on_jobs_change()
 
     def _start(self, details: JobDetails) -> None:
         process_id = details.job.process_id
@@ -472,7 +480,7 @@ class RunnerService:
         if isinstance(job, DeployedJob):
             self._deployments.forget(job)
         self.last_activity = time.monotonic()
-        self._on_jobs_change()
+        self.on_jobs_change()
 
     def _is_written(self, claim: Claim, outcome: Outcome) -> bool:
         """Whether the outcome was written before: the database went away between its commit and the answer."""

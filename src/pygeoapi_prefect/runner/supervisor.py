@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -39,11 +39,13 @@ class Handover:
     Attributes:
         manager_def: ``server.manager`` with ``processes``, as pygeoapi gave it to the manager.
         fingerprint: Tells this configuration and code from others.
+        flow_processes: Ids of the processes whose work is a flow, without which the runner does not load Prefect.
         sys_path: Of the web process: processors are importable there.
     """
 
     manager_def: Mapping[str, Any]
     fingerprint: str
+    flow_processes: Collection[str] = ()
     sys_path: list[str] = field(default_factory=list)
 
     def to_yaml(self) -> bytes:
@@ -69,9 +71,13 @@ class Supervisor:
     Args:
         settings: Of the manager.
         manager_def: As pygeoapi gave it; goes to the runner.
+        flow_processes: Ids of the processes whose work is a flow.
     """
 
-    def __init__(self, settings: ManagerSettings, manager_def: Mapping[str, Any]) -> None:
+    def __init__(
+        self, settings: ManagerSettings, manager_def: Mapping[str, Any], flow_processes: Collection[str]
+    ) -> None:
+        self._flow_processes = flow_processes
         self._presence = Presence(settings.data_dir)
         self._manager_def = manager_def
         self._loaded = time.time()
@@ -124,7 +130,9 @@ class Supervisor:
         if not start_lock.acquire():
             return
         try:
-            handover = Handover(self._manager_def, fingerprint, [path for path in sys.path if path])
+            handover = Handover(
+                self._manager_def, fingerprint, list(self._flow_processes), [path for path in sys.path if path]
+            )
             log_path = self._presence.runner_log
             with log_path.open("ab") as log:
                 if log.tell() > _LOG_LIMIT_BYTES:
