@@ -31,6 +31,7 @@ from pygeoapi_prefect.prefect_api import (
     PrefectConnection,
     PrefectRefusedError,
     configured_connection,
+    deployments,
     flow_runs,
 )
 from pygeoapi_prefect.runner.prefect_server import LOG_LIMIT_BYTES, LocalPrefectServer
@@ -191,6 +192,22 @@ def test_progress_artifact(api: PrefectApi, raw: httpx.Client) -> None:
     raw.delete(f"/artifacts/{artifact_id}")
     with pytest.raises(FlowRunNotFoundError):
         api.update_progress_artifact(artifact_id, progress=50)
+
+
+def test_find_deployments(api: PrefectApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name and all tags, whatever the flow, the one saved last first, in as many requests as it takes."""
+    monkeypatch.setattr(deployments, "DEPLOYMENTS_PER_REQUEST", 2)
+    tag = f"process:{uuid4().hex}"
+    for flow in ("buffer", "ndvi", "slope"):
+        api.save_deployment(f"{flow}/pygeoapi", entrypoint="module.flow", tags=["pygeoapi", tag])
+    api.save_deployment("slope/other", entrypoint="module.flow", tags=["pygeoapi", tag])
+    api.save_deployment("mean/pygeoapi", entrypoint="module.flow", tags=["pygeoapi"])
+    api.save_deployment("buffer/pygeoapi", entrypoint="module.flow", tags=["pygeoapi", tag], version="2")
+    found = api.find_deployments(name="pygeoapi", tags=["pygeoapi", tag])
+    assert [deployment.name for deployment in found] == ["buffer/pygeoapi", "slope/pygeoapi", "ndvi/pygeoapi"]
+    assert found[0] == api.deployment("buffer/pygeoapi")
+    assert len(api.find_deployments(tags=[tag])) == 4
+    assert api.find_deployments(name="pygeoapi", tags=[f"process:{uuid4().hex}"]) == []
 
 
 # What goes wrong

@@ -20,6 +20,9 @@ With ``workspace_variable`` that is a value of anybody's, with ``jinja`` a templ
 ANY_PARAMETERS = {"type": "object", "properties": {}}
 """A parameter schema that everything fits, which Prefect wants in place of none."""
 
+DEPLOYMENTS_PER_REQUEST = 200
+"""The most that the server gives at once. Source: ``PREFECT_SERVER_API_DEFAULT_LIMIT``."""
+
 
 class DeploymentNotFoundError(PrefectRefusedError):
     """Prefect has no such deployment: it was never made, was renamed or deleted."""
@@ -77,25 +80,51 @@ class Deployments(Client):
         """
         path = f"/deployments/name/{quoted(*_flow_and_deployment(name))}"
         found = self._call("GET", path, missing=DeploymentNotFoundError)
-        schema = found["parameter_openapi_schema"]
-        return Deployment(
-            deployment_id=UUID(found["id"]),
-            name=name,
-            flow_id=UUID(found["flow_id"]),
-            paused=found["paused"],
-            work_pool_name=found["work_pool_name"],
-            work_queue_name=found["work_queue_name"],
-            status=found["status"],
-            entrypoint=found["entrypoint"],
-            path=found["path"],
-            pull_steps=found["pull_steps"],
-            job_variables=found["job_variables"],
-            parameters=found["parameters"],
-            parameter_schema=None if schema == ANY_PARAMETERS else schema,
-            tags=frozenset(found["tags"]),
-            description=found["description"],
-            version=found["version"],
-        )
+        return _deployment(name, found)
+
+    def find_deployments(self, *, name: str | None = None, tags: Iterable[str] = ()) -> list[Deployment]:
+        """
+        Find deployments of whatever flow.
+
+        Args:
+            name: Of the deployment alone, without its flow's; None for any.
+            tags: All of them; a deployment may have more.
+
+        Returns:
+            The one that was saved last comes first.
+        """
+        wanted: dict[str, Any] = {}
+        if name is not None:
+            wanted["name"] = {"any_": [name]}
+        if all_tags := sorted(set(tags)):
+            wanted["tags"] = {"all_": all_tags}
+        found: dict[str, Mapping[str, Any]] = {}
+        while True:
+            body = {
+                "deployments": wanted,
+                "sort": "UPDATED_DESC",
+                "offset": len(found),
+                "limit": DEPLOYMENTS_PER_REQUEST,
+            }
+            page = self._call("POST", "/deployments/filter", body)
+            found |= {deployment["id"]: deployment for deployment in page}
+            if len(page) < DEPLOYMENTS_PER_REQUEST:
+                break
+        flow_names = self._flow_names({deployment["flow_id"] for deployment in found.values()})
+        return [
+            _deployment(f"{flow_names[deployment['flow_id']]}/{deployment['name']}", deployment)
+            for deployment in found.values()
+            if deployment["flow_id"] in flow_names  # else it was deleted with its flow between the two requests
+        ]
+
+    def _flow_names(self, flow_ids: Iterable[str]) -> dict[str, str]:
+        names: dict[str, str] = {}
+        ids = sorted(flow_ids)
+        for start in range(0, len(ids), DEPLOYMENTS_PER_REQUEST):
+            asked = ids[start : start + DEPLOYMENTS_PER_REQUEST]
+            body = {"flows": {"id": {"any_": asked}}, "limit": len(asked)}
+            names |= {flow["id"]: flow["name"] for flow in self._call("POST", "/flows/filter", body)}
+        return names
 
     def save_deployment(
         self,
@@ -218,6 +247,28 @@ class Deployments(Client):
                 status_code=error.status_code,
             ) from None  # the original repeats the parameters
         return UUID(created["id"])
+
+
+def _deployment(name: str, found: Mapping[str, Any]) -> Deployment:
+    schema = found["parameter_openapi_schema"]
+    return Deployment(
+        deployment_id=UUID(found["id"]),
+        name=name,
+        flow_id=UUID(found["flow_id"]),
+        paused=found["paused"],
+        work_pool_name=found["work_pool_name"],
+        work_queue_name=found["work_queue_name"],
+        status=found["status"],
+        entrypoint=found["entrypoint"],
+        path=found["path"],
+        pull_steps=found["pull_steps"],
+        job_variables=found["job_variables"],
+        parameters=found["parameters"],
+        parameter_schema=None if schema == ANY_PARAMETERS else schema,
+        tags=frozenset(found["tags"]),
+        description=found["description"],
+        version=found["version"],
+    )
 
 
 def _flow_and_deployment(name: str) -> tuple[str, str]:
