@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import inspect
 import json
+import mimetypes
 import pickle
 import subprocess
 import sys
@@ -428,8 +429,8 @@ def test_metadata_overrides_deeply():
         "maxOccurs": 1,
     }
     assert signature.inputs["size"]["title"] == "Size"
-    description["inputs"].clear()
-    assert describe("p", signature)["inputs"].keys() == {"size"}
+    description["inputs"]["size"]["schema"].clear()
+    assert describe("p", signature)["inputs"]["size"]["schema"] == {"type": "integer"}
 
 
 @pytest.mark.parametrize("part", ["inputs", "outputs"])
@@ -598,6 +599,16 @@ def test_missing_inputs_alone_have_their_own_error():
     with pytest.raises(MissingJobParameterError) as refused:
         taking(int).arguments({})
     assert refused.value.client_message == "Input 'x' is missing."
+
+
+@pytest.mark.parametrize("depth", [300, 3_000, 100_000])
+def test_values_nested_too_deeply_are_violations(depth):
+    """Depth is refused like any other fault, never an error of the server."""
+    nested: list[Any] = []
+    for _ in range(depth):
+        nested = [nested]
+    with pytest.raises(InvalidInputsError, match="Input 'x'"):
+        taking(list[Any]).arguments({"x": nested})
 
 
 def test_branches_of_unions_are_not_locations():
@@ -877,6 +888,28 @@ def test_files_must_exist(tmp_path, name, what):
 def test_names_of_files_tell_their_media_type(name, media_type):
     """The media type depends on the name alone, not on the host's tables."""
     assert media_type_of(Path("/data") / name) == media_type
+
+
+def test_the_hosts_table_of_media_types_is_not_asked(monkeypatch):
+    """The same file has the same media type on every host."""
+    monkeypatch.setitem(mimetypes._db.types_map[True] if mimetypes._db else mimetypes.types_map, ".unheard", "a/b")
+    assert mimetypes.guess_type("a.unheard")[0] == "a/b"
+    assert media_type_of(Path("a.unheard")) == "application/octet-stream"
+
+
+def test_fields_that_need_not_be_there_may_be_missing():
+    """NotRequired holds in modules whose annotations are postponed, too."""
+    signature = FunctionSignature(typed_flows.vegetation_index)
+    file = Path(__file__)
+    assert signature.outputs_of({"mean": 1.0, "raster": file}).keys() == {"mean", "raster"}
+    with pytest.raises(UnusableOutputError, match="did not return its output mean, raster"):
+        signature.outputs_of({"note": "a"})
+
+
+def test_sets_are_described_as_what_they_are():
+    """A set that is returned has no item twice; one that is taken may have been sent so."""
+    assert returning(set[int]).outputs["result"]["schema"]["uniqueItems"] is True
+    assert "uniqueItems" not in taking(set[int]).inputs["x"]["schema"]
 
 
 def test_optional_fields_have_the_schema_of_what_they_hold():
