@@ -429,7 +429,7 @@ def test_metadata_overrides_deeply():
         "maxOccurs": 1,
     }
     assert signature.inputs["size"]["title"] == "Size"
-    description["inputs"]["size"]["schema"].clear()
+    describe("p", signature)["inputs"]["size"]["schema"].clear()
     assert describe("p", signature)["inputs"]["size"]["schema"] == {"type": "integer"}
 
 
