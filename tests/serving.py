@@ -174,7 +174,9 @@ class Server:
         self.web: subprocess.Popen[bytes] | None = None
 
     def write_configuration(self, manager: dict[str, Any], prefect: dict[str, dict[str, Any]]) -> None:
-        self.config_path.write_text(yaml.safe_dump(configuration(self.folder, self.port, manager, prefect, self.processors)))
+        self.config_path.write_text(
+            yaml.safe_dump(configuration(self.folder, self.port, manager, prefect, self.processors))
+        )
 
     # ------------------------------------------------------------ life
 

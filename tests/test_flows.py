@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows import SimpleFlowProcessor
-from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from prefect_seen import Prefect
+from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from serving import Server, assert_problem, eventually, flow, pids_in, running
 
 FLOWS = [
@@ -189,7 +189,10 @@ class TestInPrefect:
         server, prefect = served
         job_id = server.submit(process_id)
         job = server.wait_for(job_id, "failed")
-        assert job["message"] == {"fail": "ValueError: it cannot be", "refuse": "Cannot process without a scene"}[process_id]
+        assert (
+            job["message"]
+            == {"fail": "ValueError: it cannot be", "refuse": "Cannot process without a scene"}[process_id]
+        )
         assert_problem(server.results(job_id), status)
         assert prefect.ended(job_id)["state_type"] == "FAILED"
 
@@ -301,7 +304,7 @@ def test_flows_at_once(served):
 
 def test_a_runner_that_dies(served, tmp_path):
     """The flow's process ends with its runner, the job fails with the reason, and its run ends in Prefect."""
-    server, prefect = served
+    server, _ = served
     job_id = server.submit("sleep", {"pid_file": str(tmp_path / "pid")})
     (pid,) = pids_in(tmp_path / "pid")
     runner = server.runner()

@@ -3,15 +3,12 @@
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
-from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from prefect_seen import Prefect
+from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from serving import Server, eventually, running
 
 
