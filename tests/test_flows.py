@@ -57,7 +57,7 @@ class TestTyped:
         """Its description says what its signature does, and a request gets what it returns."""
         server, _ = served
         description = server.client.get("/processes/greet", params={"f": "json"}).json()
-        assert description["title"] == "Greet somebody."
+        assert description["title"] == "Greet somebody"
         assert description["inputs"]["name"]["description"] == "Who is greeted."
         assert description["inputs"]["times"]["schema"]["maximum"] == 3
         assert description["inputs"]["times"]["minOccurs"] == 0
@@ -229,7 +229,7 @@ class TestStopping:
 
     @pytest.mark.parametrize("process_id", ["sleep", "plain-sleep"])
     def test_cancelling_in_prefect(self, served, tmp_path, process_id):
-        """Cancelling in Prefect dismisses the job, stops the work, and ends as Cancelled: of flows and plain processes."""
+        """Cancelling in Prefect dismisses the job, stops the work, and ends as Cancelled, for all kinds of processes."""
         server, prefect = served
         job_id = server.submit(process_id, {"pid_file": str(tmp_path / "pid")})
         (pid,) = pids_in(tmp_path / "pid")
