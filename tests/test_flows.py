@@ -229,7 +229,7 @@ class TestStopping:
 
     @pytest.mark.parametrize("process_id", ["sleep", "plain-sleep"])
     def test_cancelling_in_prefect(self, served, tmp_path, process_id):
-        """Cancelling in Prefect dismisses the job, stops the work, and ends as Cancelled, for all kinds of processes."""
+        """Cancelling in Prefect dismisses the job, stops the work, and ends as Cancelled, for any process."""
         server, prefect = served
         job_id = server.submit(process_id, {"pid_file": str(tmp_path / "pid")})
         (pid,) = pids_in(tmp_path / "pid")

@@ -68,6 +68,7 @@ def _flow_of_this_run() -> Flow[..., Any]:
             kept=lambda manifest: _leave(store, job_id, successful(manifest)),
             # the next attempt, if there is one, replaces it
             failed=lambda error: _leave(store, job_id, failed(error)),
+            parameters=list(parameters),
         )
     except Exception as error:
         _leave(store, job_id, failed(error))
