@@ -17,6 +17,8 @@ from sqlalchemy import URL, make_url
 
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.prefect_api import PrefectApi
+from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.settings import ManagerSettings
 
 # its tables need not survive a crash of the machine
@@ -138,6 +140,20 @@ def make_settings(tmp_path: Path) -> Callable[..., ManagerSettings]:
         return ManagerSettings.from_manager_def(defaults | keys)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefectServer]:
+    """A healthy local Prefect server, shared by the session; whoever stops it starts it again."""
+    with LocalPrefectServer(tmp_path_factory.mktemp("prefect") / "with space & 100%?#") as server:
+        server.wait_until_healthy(90)
+        yield server
+
+
+@pytest.fixture
+def api(prefect_server: LocalPrefectServer) -> Iterator[PrefectApi]:
+    with PrefectApi(prefect_server.connection) as api:
+        yield api
 
 
 def is_sqlite(url: str) -> bool:

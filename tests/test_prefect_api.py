@@ -37,20 +37,6 @@ from pygeoapi_prefect.runner.prefect_server import LOG_LIMIT_BYTES, LocalPrefect
 START_SECONDS = 90.0
 
 
-@pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefectServer]:
-    """A healthy local Prefect server, shared by the session; whoever stops it starts it again."""
-    with LocalPrefectServer(tmp_path_factory.mktemp("prefect") / "with space & 100%?#") as server:
-        server.wait_until_healthy(START_SECONDS)
-        yield server
-
-
-@pytest.fixture
-def api(prefect_server: LocalPrefectServer) -> Iterator[PrefectApi]:
-    with PrefectApi(prefect_server.connection) as api:
-        yield api
-
-
 @pytest.fixture
 def raw(prefect_server: LocalPrefectServer) -> Iterator[httpx.Client]:
     """The same API without our door, to see what arrived."""
