@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import psutil
 import psycopg2
 import pytest
 from sqlalchemy import URL, make_url
 
+from factories import PREFECT_START_SECONDS
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.prefect_api import PrefectApi
@@ -131,6 +133,28 @@ def job_store(open_job_store: Callable[[], JobStore]) -> JobStore:
     return open_job_store()
 
 
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefectServer]:
+    """A healthy local Prefect server, shared by the session; whoever stops it starts it again."""
+    with LocalPrefectServer(tmp_path_factory.mktemp("prefect") / "with space & 100%?#") as server:
+        server.wait_until_healthy(PREFECT_START_SECONDS)
+        yield server
+
+
+@pytest.fixture
+def api(prefect_server: LocalPrefectServer) -> Iterator[PrefectApi]:
+    """Our door to the session's Prefect server."""
+    with PrefectApi(prefect_server.connection) as api:
+        yield api
+
+
+@pytest.fixture
+def raw(prefect_server: LocalPrefectServer) -> Iterator[httpx.Client]:
+    """The same API without our door, to see what arrived."""
+    with httpx.Client(base_url=prefect_server.connection.api_url, trust_env=False) as client:
+        yield client
+
+
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., ManagerSettings]:
     """Makes manager settings from ``server.manager`` keys; unnamed ones have working values."""
@@ -140,20 +164,6 @@ def make_settings(tmp_path: Path) -> Callable[..., ManagerSettings]:
         return ManagerSettings.from_manager_def(defaults | keys)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefectServer]:
-    """A healthy local Prefect server, shared by the session; whoever stops it starts it again."""
-    with LocalPrefectServer(tmp_path_factory.mktemp("prefect") / "with space & 100%?#") as server:
-        server.wait_until_healthy(90)
-        yield server
-
-
-@pytest.fixture
-def api(prefect_server: LocalPrefectServer) -> Iterator[PrefectApi]:
-    with PrefectApi(prefect_server.connection) as api:
-        yield api
 
 
 def is_sqlite(url: str) -> bool:

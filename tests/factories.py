@@ -1,12 +1,14 @@
-"""Makes jobs in the state that a test starts from, through the job store's own methods."""
+"""Makes jobs and flow runs in the state that a test starts from, through our own methods."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from pygeoapi_prefect.jobs import Claim, Job, JobDetails, JobStore, NewJob, Outcome, RunnerRecord
+from pygeoapi_prefect.prefect_api import PrefectApi
 from pygeoapi_prefect.schemas import JobStatus
 
 MANY = 1_000_000
+PREFECT_START_SECONDS = 90.0
 SUCCESS = Outcome(JobStatus.SUCCESSFUL, "Job successful", media_type="application/json", result={"a": 1})
 FAILURE = Outcome.failed("It broke", status=400, type_="InvalidParameterValue")
 TERMINAL = [status for status in JobStatus if status.is_terminal]
@@ -57,3 +59,15 @@ def ended(store: JobStore, status: JobStatus = JobStatus.SUCCESSFUL, **changes: 
 def runner_record(runner_id: str = "runner", **changes: Any) -> RunnerRecord:
     """A runner that is not registered yet."""
     return RunnerRecord(**{"runner_id": runner_id, "host": "here", "pid": 1, "pid_started": 1.0} | changes)
+
+
+def make_run(api: PrefectApi, **changes: object) -> UUID:
+    """A flow run that Prefect shows as running, of a flow without deployments."""
+    given = {
+        "flow_name": "squared",
+        "name": "job",
+        "parameters": {"n": 2},
+        "idempotency_key": str(uuid4()),
+        "state_type": "RUNNING",
+    }
+    return api.create_flow_run(**(given | changes))  # type: ignore[arg-type]

@@ -183,3 +183,9 @@ class SimpleFlowProcessor(BasePrefectProcessor):
             )
         },
     )
+
+
+class RenamedFlowProcessor(SimpleFlowProcessor):
+    """The same flow under another id."""
+
+    process_description = SimpleFlowProcessor.process_description.model_copy(update={"id": "in-a-folder"})

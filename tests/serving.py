@@ -72,17 +72,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def flow(name: str, **keys: Any) -> dict[str, Any]:
+    """The ``processor`` of the flow *name* in :mod:`flows`; *keys* of ``processor.prefect``."""
+    return {"name": "pygeoapi_prefect.FlowProcessor", "prefect": {"flow": f"flows:{name}", **keys}}
+
+
 def configuration(
-    folder: Path, port: int, manager: dict[str, Any], prefect: dict[str, dict[str, Any]]
+    folder: Path,
+    port: int,
+    manager: dict[str, Any],
+    prefect: dict[str, dict[str, Any]],
+    processors: dict[str, dict[str, Any]] | None,
 ) -> dict[str, Any]:
     """A pygeoapi configuration with all test processes; *prefect*: ``processor.prefect`` of some."""
-    resources = {
-        name: {
-            "type": "process",
-            "processor": {"name": dotted} | ({"prefect": prefect[name]} if name in prefect else {}),
+    if processors is None:
+        processors = {
+            name: {"name": dotted} | ({"prefect": prefect[name]} if name in prefect else {})
+            for name, dotted in PROCESSES.items()
         }
-        for name, dotted in PROCESSES.items()
-    }
+    resources = {name: {"type": "process", "processor": processor} for name, processor in processors.items()}
     return {
         "server": {
             "bind": {"host": "127.0.0.1", "port": port},
@@ -128,6 +136,7 @@ class Server:
         front: ``flask``, ``starlette`` (stock ``pygeoapi serve``), ``gunicorn``, ``preload`` or ``uvicorn-gunicorn``.
         manager: Further keys of ``server.manager``.
         prefect: ``processor.prefect`` of some processes.
+        processors: The ``processor`` of each process; None: all of :data:`PROCESSES`.
         environment: Of the server; Prefect is down unless it says otherwise.
     """
 
@@ -138,6 +147,7 @@ class Server:
         front: str = "gunicorn",
         manager: dict[str, Any] | None = None,
         prefect: dict[str, dict[str, Any]] | None = None,
+        processors: dict[str, dict[str, Any]] | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +157,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.config_path = folder / "config.yml"
         self.openapi_path = folder / "openapi.yml"
+        self.processors = processors
         self.write_configuration(manager or {}, prefect or {})
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "PYGEOAPI"))},
@@ -163,7 +174,9 @@ class Server:
         self.web: subprocess.Popen[bytes] | None = None
 
     def write_configuration(self, manager: dict[str, Any], prefect: dict[str, dict[str, Any]]) -> None:
-        self.config_path.write_text(yaml.safe_dump(configuration(self.folder, self.port, manager, prefect)))
+        self.config_path.write_text(
+            yaml.safe_dump(configuration(self.folder, self.port, manager, prefect, self.processors))
+        )
 
     # ------------------------------------------------------------ life
 

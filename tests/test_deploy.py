@@ -94,13 +94,6 @@ def package(make_package: Callable[[], Package]) -> Package:
     return make_package()
 
 
-@pytest.fixture
-def raw(prefect_server: LocalPrefectServer) -> Iterator[httpx.Client]:
-    """Prefect's API without our door."""
-    with httpx.Client(base_url=prefect_server.connection.api_url, trust_env=False) as client:
-        yield client
-
-
 def save_block(raw: httpx.Client, slug: str, data: Mapping[str, Any]) -> str:
     """Save a block as its user would; its reference."""
     type_id = raw.get(f"/block_types/slug/{slug}").raise_for_status().json()["id"]

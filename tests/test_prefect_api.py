@@ -21,9 +21,11 @@ import httpx
 import psutil
 import pytest
 
+from factories import PREFECT_START_SECONDS, make_run
 from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
 from pygeoapi_prefect.jobs import LogLine
 from pygeoapi_prefect.prefect_api import (
+    FlowRunEvents,
     FlowRunNotFoundError,
     PrefectApi,
     PrefectConnection,
@@ -33,26 +35,6 @@ from pygeoapi_prefect.prefect_api import (
     flow_runs,
 )
 from pygeoapi_prefect.runner.prefect_server import LOG_LIMIT_BYTES, LocalPrefectServer
-
-START_SECONDS = 90.0
-
-
-@pytest.fixture
-def raw(prefect_server: LocalPrefectServer) -> Iterator[httpx.Client]:
-    """The same API without our door, to see what arrived."""
-    with httpx.Client(base_url=prefect_server.connection.api_url, trust_env=False) as client:
-        yield client
-
-
-def make_run(api: PrefectApi, **changes: object) -> UUID:
-    given = {
-        "flow_name": "squared",
-        "name": "job",
-        "parameters": {"n": 2},
-        "idempotency_key": str(uuid4()),
-        "state_type": "RUNNING",
-    }
-    return api.create_flow_run(**(given | changes))  # type: ignore[arg-type]
 
 
 def state_types(api: PrefectApi, flow_run_ids: Iterable[UUID]) -> dict[UUID, str | None]:
@@ -278,6 +260,18 @@ def test_every_answer_has_its_error(status: int, body: str, expected: type[Excep
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("call", ["deployment", "block_document", "work_pool"])
+def test_strange_answer_is_not_missing(call: str) -> None:
+    """Where a proxy answers 404, nothing is taken for deleted."""
+    with (
+        _answering(404, "<html>no such page</html>") as url,
+        PrefectApi(PrefectConnection(url)) as api,
+        pytest.raises(PrefectRefusedError) as caught,
+    ):
+        getattr(api, call)("a/b")
+    assert type(caught.value) is PrefectRefusedError
+
+
 def test_server_refusal_keeps_the_detail(api: PrefectApi) -> None:
     """What the server says about a wrong request is in the error, for the log."""
     with pytest.raises(PrefectRefusedError, match=r"422.*state.type") as caught:
@@ -307,15 +301,20 @@ def test_auth_string_and_csrf(tmp_path: Path) -> None:
         return replace(server.connection, headers={"authorization": f"Basic {token}"})
 
     with Guarded(tmp_path) as server:
-        server.wait_until_healthy(START_SECONDS)
-        with PrefectApi(with_password("right")) as api:
+        server.wait_until_healthy(PREFECT_START_SECONDS)
+        with PrefectApi(with_password("right")) as api, FlowRunEvents(with_password("right")) as events:
             make_run(api)
-            make_run(api)
+            tagged = make_run(api, tags=["pygeoapi"])
+            event = events.receive(10)
+            assert event is not None
+            assert event.flow_run_id == tagged
         with PrefectApi(with_password("wrong")) as api:
             assert api.is_healthy() is True
             with pytest.raises(PrefectUnavailableError, match="PREFECT_API_AUTH_STRING") as caught:
                 make_run(api)
-    assert "wrong" not in str(caught.value)
+        with pytest.raises(PrefectUnavailableError, match="PREFECT_API_AUTH_STRING") as caught_too:
+            FlowRunEvents(with_password("wrong"))
+    assert "wrong" not in str(caught.value) + str(caught_too.value)
 
 
 def test_secrets_are_not_in_the_repr() -> None:
@@ -448,7 +447,7 @@ def test_restart_keeps_data_and_port(prefect_server: LocalPrefectServer) -> None
         _until(lambda: not prefect_server.is_alive())
         assert prefect_server.poll() == -signal.SIGKILL
         prefect_server.start()
-        prefect_server.wait_until_healthy(START_SECONDS)
+        prefect_server.wait_until_healthy(PREFECT_START_SECONDS)
         assert prefect_server.connection == before
         assert state_types(api, [flow_run_id]) == {flow_run_id: "RUNNING"}
     assert (prefect_server.folder / "prefect.db").stat().st_size > 0
@@ -515,7 +514,7 @@ def test_server_that_ends_at_once_is_told(tmp_path: Path) -> None:
             return super()._environment() | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "nonsense"}
 
     with Broken(tmp_path) as server, pytest.raises(PrefectUnavailableError, match=r"server\.log"):
-        server.wait_until_healthy(START_SECONDS)
+        server.wait_until_healthy(PREFECT_START_SECONDS)
     assert server.pid is None
 
 
@@ -556,6 +555,9 @@ def _answering(status: int, body: str) -> Iterator[str]:
     """A server that gives one answer to everything."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             self.send_response(status)

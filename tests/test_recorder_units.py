@@ -10,12 +10,9 @@ from factories import accepted
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.prefect_api import FlowRunStateType
-from pygeoapi_prefect.runner.recorder import (
-    FLOW_RUN_STATES,
-    MAX_PARAMETER_CHARACTERS,
-    flow_name,
-    flow_run_parameters,
-)
+from pygeoapi_prefect.process.flow_runs import MAX_PARAMETER_CHARACTERS, flow_name, flow_run_parameters
+from pygeoapi_prefect.runner.deployments import JOB_STATUSES
+from pygeoapi_prefect.runner.recorder import ENDED_STATES, FLOW_RUN_STATES
 from pygeoapi_prefect.schemas import JobStatus
 
 FINAL_STATES = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -41,6 +38,13 @@ def test_states_tell_statuses_apart() -> None:
     assert len(set(FLOW_RUN_STATES.values())) == len(JobStatus) == len(FLOW_RUN_STATES)
 
 
+@pytest.mark.parametrize("state", get_args(FlowRunStateType))
+def test_every_state_has_a_status(state: FlowRunStateType) -> None:
+    """Each state of a flow run means a job status, one that has ended exactly when the run has or is about to."""
+    assert JOB_STATUSES[state].is_terminal == (state in (*ENDED_STATES, "CANCELLING"))
+    assert set(JOB_STATUSES) == set(get_args(FlowRunStateType))
+
+
 def test_a_flow_is_named_by_its_process() -> None:
     """A process id that Prefect takes is the flow's name; what it refuses is replaced, one for one."""
     assert flow_name("ndvi-2 (ü)") == "ndvi-2 (ü)"
@@ -49,7 +53,7 @@ def test_a_flow_is_named_by_its_process() -> None:
 
 def parameters(store: JobStore, request: Any) -> dict[str, Any]:
     job = accepted(store, request=request)
-    shown = flow_run_parameters(store.details(job.job_id))
+    shown = flow_run_parameters(job.job_id, store.details(job.job_id).request)
     assert shown.pop("job_id") == job.job_id
     return shown
 

@@ -3,45 +3,13 @@
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
+from prefect_seen import Prefect
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from serving import Server, eventually, running
-
-
-class Prefect:
-    """Asks a Prefect server what it shows."""
-
-    def __init__(self, api_url: str) -> None:
-        self.client = httpx.Client(base_url=api_url, timeout=30, trust_env=False)
-
-    def flow_run(self, job_id: str) -> dict[str, Any] | None:
-        with suppress(httpx.HTTPError):
-            body = {"flow_runs": {"tags": {"all_": [f"job:{job_id}"]}}}
-            found = self.client.post("/flow_runs/filter", json=body).json()
-            assert len(found) <= 1
-            return found[0] if found else None
-        return None
-
-    def ended(self, job_id: str, *, within: float = 30) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
-            run = self.flow_run(job_id)
-            return run if run and run["state_type"] in ("COMPLETED", "FAILED", "CANCELLED") else None
-
-        return dict(eventually(look, within=within, what=f"the end of {job_id} in Prefect"))
-
-    def logs(self, flow_run_id: str) -> list[str]:
-        body = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "TIMESTAMP_ASC"}
-        return [line["message"] for line in self.client.post("/logs/filter", json=body).json()]
-
-    def progress(self, flow_run_id: str) -> list[float]:
-        body = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}, "type": {"any_": ["progress"]}}}
-        return [float(artifact["data"]) for artifact in self.client.post("/artifacts/filter", json=body).json()]
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,13 @@ RUNNER = textwrap.dedent("""
         {"connection": str(folder / "jobs.db"), "output_dir": str(folder / "results"), "processes": resources}
     )
     forkserver = Forkserver(run_worker)
-    service = RunnerService(settings, resources, Forgetful(Database(settings.connection, timeout=5)), forkserver)
+
+    class NoPrefect:
+        is_recording = is_reachable = False
+        local_api_url = api = None
+
+    store = Forgetful(Database(settings.connection, timeout=5))
+    service = RunnerService("runner", settings, resources, store, forkserver, prefect=NoPrefect())
     install_signal_handlers(service)
     service.run()
 """)

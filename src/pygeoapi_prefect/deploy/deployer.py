@@ -241,7 +241,7 @@ def _wanted(plan: PlannedDeployment, existing: Deployment | None) -> dict[str, A
         "work_queue_name": plan.settings.queue,
         "job_variables": job_variables(plan.process_id, plan.settings),
         "parameters": {},
-        "parameter_schema": {"type": "object", "properties": {}},
+        "parameter_schema": None,
         "enforces_schema": False,
         "tags": plan.tags | others,
         "description": plan.description,

@@ -17,6 +17,9 @@ With ``workspace_variable`` that is a value of anybody's, with ``jinja`` a templ
 """
 
 
+ANY_PARAMETERS = {"type": "object", "properties": {}}
+"""A parameter schema that everything fits, which Prefect wants in place of none."""
+
 DEPLOYMENTS_PER_REQUEST = 200
 """The most that the server gives at once. Source: ``PREFECT_SERVER_API_DEFAULT_LIMIT``."""
 
@@ -28,12 +31,13 @@ class DeploymentNotFoundError(PrefectRefusedError):
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """
-    A deployment as Prefect has it.
+    A deployment as Prefect has it: but for the queue, what :meth:`PrefectApi.save_deployment` was given comes back.
 
     Attributes:
         name: ``flow/deployment``.
         paused: Whether its schedules rest. Runs that somebody asks for are started all the same.
         work_pool_name: None where the flow is served by its own process.
+        work_queue_name: With a work pool never None: its queue ``default`` where no other was asked for.
         status: READY when a worker has asked for its runs within the last minute or so, else NOT_READY.
         entrypoint: ``path/to/file.py:flow`` below *path*, or ``module.flow``.
         path: Where the code is once the pull steps are done.
@@ -181,7 +185,7 @@ class Deployments(Client):
             "work_queue_name": work_queue_name,
             "job_variables": dict(job_variables or {}),
             "parameters": dict(parameters or {}),
-            "parameter_openapi_schema": parameter_schema or {"type": "object", "properties": {}},
+            "parameter_openapi_schema": parameter_schema or ANY_PARAMETERS,
             "enforce_parameter_schema": enforces_schema,
             "tags": sorted(set(tags)),
             "description": description,
@@ -261,6 +265,7 @@ class Deployments(Client):
 
 
 def _deployment(name: str, found: Mapping[str, Any]) -> Deployment:
+    schema = found["parameter_openapi_schema"]
     return Deployment(
         deployment_id=UUID(found["id"]),
         name=name,
@@ -274,7 +279,7 @@ def _deployment(name: str, found: Mapping[str, Any]) -> Deployment:
         pull_steps=found["pull_steps"],
         job_variables=found["job_variables"],
         parameters=found["parameters"],
-        parameter_schema=found["parameter_openapi_schema"],
+        parameter_schema=None if schema == ANY_PARAMETERS else schema,
         enforces_schema=found["enforce_parameter_schema"],
         tags=frozenset(found["tags"]),
         description=found["description"],

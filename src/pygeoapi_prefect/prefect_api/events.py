@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -136,7 +136,8 @@ class FlowRunEvents:
             The event; None when none came in time.
 
         Raises:
-            PrefectUnavailableError: The connection broke, at the latest 40 s ago, or was closed. Subscribe anew.
+            PrefectUnavailableError: The connection broke (where nobody says so, pings find out within 40 s) or was
+                closed. Subscribe anew.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
@@ -194,6 +195,8 @@ class FlowRunEvents:
             return PrefectUnavailableError("The subscription to Prefect's events was closed.")
         if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code == _POLICY_VIOLATION:
             return PrefectUnavailableError(self._remedy(error.rcvd.reason))
+        if isinstance(error, InvalidStatus) and error.response.status_code in {401, 403}:  # a proxy
+            return PrefectUnavailableError(self._remedy(str(error)))
         return PrefectUnavailableError(
             f"Events of Prefect at {self._connection.api_url} cannot be received ({type(error).__name__}: {error}). "
             "Check that the server runs and that proxies before it pass on WebSockets."

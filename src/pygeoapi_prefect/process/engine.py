@@ -7,7 +7,8 @@ hooks, but parameters that anybody may see, and it stores the outputs where the 
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import UUID
@@ -39,6 +40,7 @@ def flow_of_job(
     began: Callable[[UUID], None],
     kept: Callable[[Mapping[str, Any]], None],
     failed: Callable[[Exception], None] = lambda _: None,
+    parameters: Sequence[str] = ("job_id", "inputs"),
 ) -> Flow[..., None]:
     """
     The flow that executes one job.
@@ -50,6 +52,7 @@ def flow_of_job(
         began: Called in the flow run, with its id, when an attempt begins.
         kept: Called in the flow run, with the manifest, when the outputs are stored.
         failed: Called in the flow run when an attempt has failed; there may be another one.
+        parameters: Names of the flow run's parameters, which are only shown.
 
     Raises:
         InvalidInputsError: The inputs do not fit.
@@ -71,11 +74,11 @@ def flow_of_job(
     }
     if not is_flow(processor):
 
-        def execute(**shown: Any) -> None:
+        def execute(*shown: Any) -> None:
             with attempt():
                 kept(execute_plain(processor, order, store))
 
-        return Flow(fn=_named(execute, order), name=flow_name(order.process_id), **shown_as)
+        return Flow(fn=_named(execute, order, parameters), name=flow_name(order.process_id), **shown_as)
     user, convention = processor.flow, processor.convention
     block_reference, block = storage_of(order, store) if convention.needs_block else (None, None)
     arguments = convention.arguments(order, processor.metadata, block_reference)
@@ -83,16 +86,16 @@ def flow_of_job(
     def finish(returned: Any) -> None:
         kept(convention.store(returned, order, processor.metadata, store, block))
 
-    async def run_async(**shown: Any) -> None:
+    async def run_async(*shown: Any) -> None:
         with attempt():
             finish(await user.fn(**arguments))
 
-    def run(**shown: Any) -> None:
+    def run(*shown: Any) -> None:
         with attempt():
             finish(user.fn(**arguments))
 
     return Flow(
-        fn=_named(run_async if user.isasync else run, order),
+        fn=_named(run_async if user.isasync else run, order, parameters),
         name=user.name,
         version=user.version,
         description=user.description,
@@ -114,7 +117,10 @@ def flow_of_job(
     )
 
 
-def _named(function: Any, order: JobOrder) -> Any:
+def _named(function: Any, order: JobOrder, parameters: Sequence[str]) -> Any:
+    function.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in parameters]
+    )
     function.__name__ = function.__qualname__ = flow_name(order.process_id).replace("-", "_")
     return function
 

@@ -155,7 +155,7 @@ class Input:
         except ValidationError as error:
             errors = error.errors(include_url=False, include_input=False, include_context=False)
         # 1.0 is an integer to JSON Schema, but not to pydantic
-        whole = json.dumps(_with_whole_numbers(value))
+        whole = json.dumps(json.loads(text, parse_float=_number))
         if whole != text:
             try:
                 return self._form.from_json(whole), []
@@ -196,14 +196,9 @@ def _essence(media_type: Any) -> str:
     return str(media_type).partition(";")[0].strip().lower()
 
 
-def _with_whole_numbers(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
-        return int(value)
-    if isinstance(value, list):
-        return [_with_whole_numbers(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _with_whole_numbers(item) for key, item in value.items()}
-    return value
+def _number(literal: str) -> int | float:
+    number = float(literal)
+    return int(number) if number.is_integer() and abs(number) <= 2**53 else number
 
 
 def _path(value: Any, location: Sequence[int | str]) -> str:

@@ -136,8 +136,8 @@ class Outputs:
     def _values_of_fields(self, returned: Any) -> dict[str, Any]:
         assert self._fields_of is not None
         if isinstance(returned, Mapping):
-            by_id: dict[Any, Any] = {name: output_id for output_id, name in self._names.items()}
-            values: dict[str, Any] = {by_id.get(key, key): value for key, value in returned.items()}
+            by_name = {name: output_id for output_id, name in self._names.items()}
+            values = {str(by_name.get(key, key)): value for key, value in returned.items()}
         elif not is_typeddict(self._fields_of) and isinstance(returned, self._fields_of):
             return {output_id: getattr(returned, name) for output_id, name in self._names.items()}
         else:
@@ -147,7 +147,7 @@ class Outputs:
             )
         if missing := [key for key, one in self.declared.items() if key not in values and not one.may_be_missing]:
             raise UnusableOutputError(user_msg=f"The process did not return its output {', '.join(missing)}.")
-        if unknown := [str(key) for key in values if key not in self.declared]:
+        if unknown := [key for key in values if key not in self.declared]:
             raise UnusableOutputError(
                 user_msg=f"The process returned {', '.join(unknown)}. Its outputs are {', '.join(self.declared)}."
             )

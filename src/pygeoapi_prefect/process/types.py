@@ -113,9 +113,6 @@ class BBox(tuple[float, ...]):
         box.crs = crs or (CRS84 if len(box) == 4 else CRS84H)
         return box
 
-    def __getnewargs__(self) -> tuple[tuple[float, ...], str]:
-        return tuple(self), self.crs
-
     @property
     def west(self) -> float:
         """Longitude in degrees."""
