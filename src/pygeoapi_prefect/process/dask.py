@@ -98,8 +98,9 @@ class DaskCluster(BaseModel):
         except ImportError as error:
             raise ConfigurationError(_MISSING) from error
 
-        address, options = self._scheduler()
-        self._try(address, options)
+        # a thread of its own, because the caller may be in an event loop
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            address, options = thread.submit(asyncio.run, self._reached()).result()
         # an address and options, not a cluster object: Prefect copies the task runner, and a copy loses that
         return DaskTaskRunner(address=address, client_kwargs=options)
 
@@ -115,19 +116,20 @@ class DaskCluster(BaseModel):
                 user_msg="this address of a Dask cluster is not allowed.",
             )
 
-    def _scheduler(self) -> tuple[str, dict[str, Any]]:
-        """Address of the scheduler and options of its client."""
-        options: dict[str, Any] = {"name": self.label or "pygeoapi", "timeout": CONNECT_SECONDS}
-        if not self._is_gateway:
-            if self.token is not None:
-                raise InvalidInputsError(user_msg="a plain scheduler takes no token. Leave it out.")
-            return self.address, options
-        if self.label is None:
-            raise InvalidInputsError(user_msg="'label' is missing: the name of the gateway's cluster.")
-        # a thread of its own, because the caller may be in an event loop
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            report = thread.submit(asyncio.run, self._report()).result()
-        return report.scheduler_address, options | {"security": report.security}
+    async def _reached(self) -> tuple[str, dict[str, Any]]:
+        """Address of a scheduler that has answered, and options of its client."""
+        from distributed.security import Security
+
+        address, security = self.address, Security()
+        if self._is_gateway:
+            if self.label is None:
+                raise InvalidInputsError(user_msg="'label' is missing: the name of the gateway's cluster.")
+            report = await self._report()
+            address, security = report.scheduler_address, report.security
+        elif self.token is not None:
+            raise InvalidInputsError(user_msg="a plain scheduler takes no token. Leave it out.")
+        await _try(address, security)
+        return address, {"name": self.label or "pygeoapi", "security": security, "timeout": CONNECT_SECONDS}
 
     async def _report(self) -> Any:
         """What the gateway says of its cluster."""
@@ -163,16 +165,22 @@ class DaskCluster(BaseModel):
             user_msg="the Dask Gateway runs no cluster of this label.",
         )
 
-    def _try(self, address: str, options: dict[str, Any]) -> None:
-        from distributed import Client
 
-        try:
-            Client(address, set_as_default=False, **options).close()
-        except (OSError, ValueError) as error:
-            raise InvalidInputsError(
-                f"The Dask scheduler at {address} did not answer in {CONNECT_SECONDS:g} s: {error}",
-                user_msg=f"no Dask scheduler answers at this address within {CONNECT_SECONDS:g} seconds.",
-            ) from error
+async def _try(address: str, security: Any) -> None:
+    """Ask a scheduler who it is. Its client would wait without end for a server that never says a word."""
+    from distributed import rpc
+
+    scheduler = rpc(address, connection_args=security.get_connection_args("client"))
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await scheduler.identity()
+    except Exception as error:  # whatever a server that is no scheduler may answer
+        raise InvalidInputsError(
+            f"The Dask scheduler at {address} did not answer in {CONNECT_SECONDS:g} s: {error!r}",
+            user_msg=f"no Dask scheduler answers at this address within {CONNECT_SECONDS:g} seconds.",
+        ) from error
+    finally:
+        await scheduler.close_rpc()
 
 
 def _matches(rule: str, address: str) -> bool:
