@@ -5,10 +5,9 @@ Each deployment has a folder of its own in the block, with a list of its files a
 the block is never read, replaced or removed.
 """
 
-import atexit
 import hashlib
 import json
-import shutil
+import os
 import sys
 import tempfile
 import time
@@ -204,9 +203,11 @@ def _hash(data: bytes) -> str:
 def pull_from_block(block: str, sub_path: str) -> dict[str, str]:
     """
     Copy the code of a deployment into a fresh folder: a pull step of Prefect, which then makes that the working
-    directory. The folder is removed when this process ends.
+    directory.
 
-    Prefect's own step copies a whole block, and empties the place where it copies it to.
+    Prefect's own step copies a whole block, and empties the place where it copies it to. The folder is made in the
+    working directory, which a process worker removes after the flow run and its hooks, as a container goes with its
+    own. It cannot be removed here: the flow run gets another process.
 
     Args:
         block: ``<slug>/<name>``.
@@ -224,8 +225,9 @@ def pull_from_block(block: str, sub_path: str) -> dict[str, str]:
     from pygeoapi_prefect.process.engine import read_block
 
     store = read_block(block, "processor.prefect.deployment.storage_block").store
-    folder = Path(tempfile.mkdtemp(prefix="pygeoapi-code-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    workspace = Path.cwd()
+    is_writable = os.access(workspace, os.W_OK)
+    folder = Path(tempfile.mkdtemp(prefix="pygeoapi-code-", dir=workspace if is_writable else None))
     pull(store, sub_path, folder)
     return {"directory": str(folder)}
 
