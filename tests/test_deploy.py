@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import fsspec
 import httpx
 import psutil
 import pytest
@@ -27,11 +29,12 @@ from pygeoapi_prefect.process.code import CodeChangedError, CodeChanges, changes
 from pygeoapi_prefect.process.flow_runs import flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.handed_over import HandedOver
 from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.results.blocks import StorageBlock
 from pygeoapi_prefect.runner.deployments import find_deployment
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.runner.presence import Presence, RunnerStatus
 from pygeoapi_prefect.settings import process_settings
-from serving import NOWHERE, eventually
+from serving import NOWHERE, eventually, free_port
 
 FLOWS = '''
 """A flow and the module that it needs."""
@@ -384,6 +387,46 @@ def test_deployments_share_a_block(
     pull(ResultStore(str(folder)), other.process_id, pulled)
     assert set(files_below(pulled)) == {f"{other.name}/{name}" for name in ("__init__.py", "factor.py", "flows.py")}
     assert set(files_below(folder)) == set(after)
+
+
+@pytest.fixture
+def s3_block(raw: httpx.Client, tmp_path: Path) -> Iterator[str]:
+    """A storage block in a bucket of a real S3 server."""
+    port = free_port()
+    with (tmp_path / "s3.log").open("wb") as log:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        options = {"key": "key", "secret": "secret", "client_kwargs": {"endpoint_url": f"http://127.0.0.1:{port}"}}
+        eventually(lambda: is_listening(port), within=20, what="an answer of the S3 server")
+        fsspec.filesystem("s3", **options).mkdir("code")
+        yield save_block(raw, "remote-file-system", {"basepath": "s3://code/below", "settings": options})
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_code_in_a_bucket(api: PrefectApi, package: Package, s3_block: str, tmp_path: Path) -> None:
+    """S3 is as good as a folder: what is uploaded is pulled, the second time nothing, removed files are removed."""
+    package.write("gone.py", "")
+    resource = package.resource(storage_block=s3_block)
+    assert "code: 4 files uploaded" in deploy(api, package.process_id, resource).changes
+    assert deploy(api, package.process_id, resource).action == "unchanged"
+    (package.folder / "gone.py").unlink()
+    package.write("factor.py", "FACTOR = 7\n")
+    assert deploy(api, package.process_id, resource).changes == ("code: 1 file uploaded, 1 file removed",)
+    block = StorageBlock.from_document(s3_block, api.block_document(s3_block).data)
+    assert set(block.store.files(package.process_id)) == {
+        ".pygeoapi-prefect.json",
+        *(f"{package.name}/{name}" for name in ("__init__.py", "factor.py", "flows.py")),
+    }
+    pull(block.store, package.process_id, tmp_path / "pulled")
+    assert files_below(tmp_path / "pulled")[f"{package.name}/factor.py"] == "FACTOR = 7\n"
 
 
 def test_one_folder_for_different_code_is_refused(make_package: Callable[[], Package]) -> None:

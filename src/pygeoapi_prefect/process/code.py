@@ -28,8 +28,9 @@ LIST_NAME = ".pygeoapi-prefect.json"
 IGNORE_NAME = ".prefectignore"
 """In the folder that is uploaded; the syntax is that of ``.gitignore``."""
 
-PULL_ATTEMPTS = 5
+PULL_ATTEMPTS = 30
 PULL_PAUSE_SECONDS = 2.0
+"""Together a minute, for an upload that is under way."""
 
 _UNDER_WAY = ""
 """Instead of a hash: what the file holds is not known, until its upload is complete."""
