@@ -9,7 +9,7 @@ from pygeoapi_prefect.deploy.job_variables import check_job_variables, job_varia
 from pygeoapi_prefect.deploy.planned import ENTRYPOINT, PlannedDeployment, key_of
 from pygeoapi_prefect.exceptions import ConfigurationError, ResultStoreError
 from pygeoapi_prefect.prefect_api import BlockNotFoundError, Deployment, DeploymentNotFoundError, PrefectApi
-from pygeoapi_prefect.process.code import CodeChanges, changes_of, upload
+from pygeoapi_prefect.process.code import PRESENT, CodeChanges, changes_of, upload
 from pygeoapi_prefect.process.flow_runs import TAG
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.blocks import StorageBlock, is_block
@@ -200,8 +200,9 @@ class Deployer:
         settings = plan.settings
         if settings.storage_block is not None and not plan.files:
             yield "nothing to upload: the code is part of pygeoapi or of pygeoapi-prefect, which workers have"
-        elif settings.storage_block is None and settings.image is None:
-            yield f"no code is uploaded: the workers must be able to import {', '.join(plan.modules)}"
+        own = [name for name in plan.modules if name.partition(".")[0] not in PRESENT]
+        if settings.storage_block is None and settings.image is None and own:
+            yield f"no code is uploaded: the workers must be able to import {', '.join(own)}"
         place = result_storage or self._output_dir
         if pool.type != "process" and not is_block(place) and place.partition("://")[0] in (place, "file"):
             yield f"results go to {place}: mount it where {pool.type} jobs run, or set result_storage"

@@ -35,7 +35,8 @@ PULL_PAUSE_SECONDS = 2.0
 _UNDER_WAY = ""
 """Instead of a hash: what the file holds is not known, until its upload is complete."""
 
-_OURS = frozenset({"pygeoapi", "pygeoapi_prefect"})
+PRESENT = frozenset({"pygeoapi", "pygeoapi_prefect"})
+"""Packages that no worker does without."""
 
 
 class CodeChangedError(ConfigurationError):
@@ -76,8 +77,8 @@ def code_of_modules(names: Iterable[str]) -> dict[str, Path]:
     """
     The files that modules need, as they have to stand in a folder of the import path.
 
-    Of a module in a package that is the whole topmost package, of any other the file itself. Modules of pygeoapi and
-    of this package are left out: no worker does without them.
+    Of a module in a package that is the whole topmost package, of any other the file itself. Those of
+    :data:`PRESENT` are left out.
 
     Args:
         names: Of modules that have been imported.
@@ -86,7 +87,7 @@ def code_of_modules(names: Iterable[str]) -> dict[str, Path]:
         ConfigurationError: A module has no source file.
     """
     files: dict[str, Path] = {}
-    for top in sorted({name.partition(".")[0] for name in names} - _OURS):
+    for top in sorted({name.partition(".")[0] for name in names} - PRESENT):
         module = sys.modules[top]
         source = getattr(module, "__file__", None)
         folders = [Path(folder) for folder in getattr(module, "__path__", ())]
