@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlalchemy.engine import URL, make_url
@@ -20,6 +20,7 @@ from pygeoapi_prefect.exceptions import ConfigurationError
 
 MANAGER_KEY = "server.manager"
 BLOCK_REFERENCE = r"^[a-z0-9-]+/[^/\s]+$"
+DASK_ADDRESS_RULE = r"^(tcp|tls|https?)://[^/\s]+(/\S*)?$"
 
 
 class _Section(BaseModel):
@@ -66,7 +67,7 @@ class DeploymentSettings(_Section):
     The keys under ``processor.prefect.deployment``: the process runs as a Prefect deployment.
 
     Attributes:
-        name: Of the deployment. ``<flow>/<deployment>`` names one that somebody else made, as ``pygeoapi-prefect`` 0.9
+        name: Of the deployment; by default the process's id. ``<flow>/<deployment>`` names one that somebody else made, as ``pygeoapi-prefect`` 0.9
             had it: it is run as it is and never changed.
         work_pool: Where it runs; made when it is missing.
         work_pool_type: Of a work pool that is made, such as ``process``, ``docker`` or ``kubernetes``.
@@ -82,7 +83,7 @@ class DeploymentSettings(_Section):
         result_storage_key_template: Of 0.9: the result's key, with ``{job_id}``.
     """
 
-    name: str = Field(default="pygeoapi", min_length=1)
+    name: str = Field(min_length=1)
     work_pool: str | None = None
     work_pool_type: str = Field(default="process", min_length=1)
     queue: str | None = None
@@ -116,6 +117,8 @@ class ProcessSettings(_Section):
             does not survive a fork.
         time_limit: Seconds that a job may run before it is stopped and failed; None for no limit.
         rerun_lost: Whether a job whose runner was lost is run again from the start instead of failed.
+        dask_addresses: Where jobs may connect to when their inputs choose a Dask cluster; ``*`` stands for any text
+            within a host, a port or a segment of the path. Without one, no cluster can be chosen.
     """
 
     flow: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
@@ -127,6 +130,7 @@ class ProcessSettings(_Section):
     isolation: Literal["fork", "spawn"] = "fork"
     time_limit: float | None = Field(default=None, gt=0)
     rerun_lost: bool = False
+    dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()
 
 
 class ManagerSettings(_Section):
@@ -225,6 +229,9 @@ def process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSet
     section = processor.get("prefect") or {}
     if not isinstance(section, Mapping):
         raise ConfigurationError(f"{yaml_key}.prefect must be a mapping")
+    if isinstance(deployment := section.get("deployment"), Mapping):
+        # flows may serve several processes, and Prefect tells the deployments of one flow by their names
+        section = {**section, "deployment": {"name": process_id, **deployment}}
     return ProcessSettings.parse(section, f"{yaml_key}.prefect")
 
 

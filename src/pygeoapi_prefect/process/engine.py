@@ -8,6 +8,7 @@ hooks, but parameters that anybody may see, and it stores the outputs where the 
 import asyncio
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,15 +17,16 @@ from uuid import UUID
 from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.context import SyncClientContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from pygeoapi.process.base import BaseProcessor
 
-from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
-from pygeoapi_prefect.process.execution import execute_plain
+from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError, PrefectUnavailableError
+from pygeoapi_prefect.process.dask import DaskCluster
+from pygeoapi_prefect.process.execution import JobStopped, execute_plain
 from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import is_flow
@@ -40,6 +42,7 @@ def flow_of_job(
     began: Callable[[UUID], None],
     kept: Callable[[Mapping[str, Any]], None],
     failed: Callable[[Exception], None] = lambda _: None,
+    stopped: Callable[[], None] = lambda: None,
     parameters: Sequence[str] = ("job_id", "inputs"),
 ) -> Flow[..., None]:
     """
@@ -52,10 +55,11 @@ def flow_of_job(
         began: Called in the flow run, with its id, when an attempt begins.
         kept: Called in the flow run, with the manifest, when the outputs are stored.
         failed: Called in the flow run when an attempt has failed; there may be another one.
+        stopped: Called in the flow run when SIGTERM has ended an attempt.
         parameters: Names of the flow run's parameters, which are only shown.
 
     Raises:
-        InvalidInputsError: The inputs do not fit.
+        InvalidInputsError: The inputs do not fit, or choose a cluster that is of no use.
         ConfigurationError: The process's storage block is missing or of no use.
     """
 
@@ -66,6 +70,9 @@ def flow_of_job(
             yield
         except Exception as error:
             failed(error)
+            raise
+        except (JobStopped, TerminationSignal):
+            stopped()
             raise
 
     shown_as: dict[str, Any] = {
@@ -81,7 +88,10 @@ def flow_of_job(
         return Flow(fn=_named(execute, order, parameters), name=flow_name(order.process_id), **shown_as)
     user, convention = processor.flow, processor.convention
     block_reference, block = storage_of(order, store) if convention.needs_block else (None, None)
-    arguments = convention.arguments(order, processor.metadata, block_reference)
+    arguments = {
+        name: value.allowing(order.settings.dask_addresses) if isinstance(value, DaskCluster) else value
+        for name, value in convention.arguments(order, processor.metadata, block_reference).items()
+    }
 
     def finish(returned: Any) -> None:
         kept(convention.store(returned, order, processor.metadata, store, block))
@@ -94,7 +104,7 @@ def flow_of_job(
         with attempt():
             finish(user.fn(**arguments))
 
-    return Flow(
+    return _JobFlow(
         fn=_named(run_async if user.isasync else run, order, parameters),
         name=user.name,
         version=user.version,
@@ -126,12 +136,41 @@ def _named(function: Any, order: JobOrder, parameters: Sequence[str]) -> Any:
 
 
 def _task_runner(arguments: Mapping[str, Any]) -> Any:
-    """Of the cluster that one of the job's inputs chooses, if any does."""
-    for value in arguments.values():
+    """
+    Of the cluster that one of the job's inputs chooses, if any does.
+
+    Raises:
+        InvalidInputsError: The cluster is of no use; names the input.
+    """
+    for name, value in arguments.items():
         choose = getattr(value, "task_runner", None)
         if callable(choose):
-            return choose()
+            try:
+                return choose()
+            except InvalidInputsError as error:
+                raise InvalidInputsError(
+                    f"Input {name!r}: {error}", user_msg=f"Input {name!r}: {error.client_message}"
+                ) from error
     return None
+
+
+class _JobFlow(Flow[..., None]):
+    """
+    The flow of a job.
+
+    Prefect sends the flow along with every task that runs in another process, where only its name is read. What goes
+    there has neither the job's inputs, some of them secret, nor the connection to the runner.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _elsewhere, (self.name,)
+
+
+def _elsewhere(name: str) -> Flow[..., None]:
+    def run() -> None:
+        raise RuntimeError("This stands for the flow of a job where its tasks run.")
+
+    return Flow(fn=run, name=name)
 
 
 def run_in_pool(
@@ -161,7 +200,15 @@ def run_in_pool(
     """
     _connect(api_url)
     manifests: list[Mapping[str, Any]] = []
-    flow = flow_of_job(processor, order, store, began=began, kept=manifests.append)
+    flow = flow_of_job(
+        processor,
+        order,
+        store,
+        began=began,
+        kept=manifests.append,
+        # the engine would show the run as crashed; the recorder shows how the job ended
+        stopped=lambda: os._exit(0),
+    )
     with tags(*flow_run_tags(order.process_id, order.job_id)):
         running = flow(**flow_run_parameters(order.job_id, order.request))
         if flow.isasync:
