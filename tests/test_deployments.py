@@ -80,7 +80,11 @@ def served(prefect_server, worker, tmp_path_factory):
 
 
 def ends(server: Server, job_id: str, *statuses: str) -> dict:
-    return server.wait_for(job_id, *(statuses or ("successful",)), within=START)
+    """The job, once it has one of *statuses*; fails at once when it has ended otherwise."""
+    wanted = statuses or ("successful",)
+    job = server.wait_for(job_id, *wanted, "successful", "failed", "dismissed", within=START)
+    assert job["status"] in wanted, job
+    return job
 
 
 class TestOutcomes:
