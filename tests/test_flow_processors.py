@@ -43,7 +43,7 @@ def test_subclasses_inherit_the_flow() -> None:
 def test_descriptions_are_valid(name: str) -> None:
     """Every description made of a flow is one of OGC's, under the process's own id."""
     metadata = load_processor("my-id", flow_resource(name)).metadata
-    validate(metadata, "process.yaml")
+    validate(metadata, "process")
     assert metadata["id"] == "my-id"
 
 
