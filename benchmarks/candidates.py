@@ -42,9 +42,19 @@ class Candidate:
     #: At most so many samples of what waits for one asynchronous job, and of what leaves jobs to wait for.
     most_waits: int | None = None
     most_submits: int | None = None
+    #: The process whose every job is a run of Prefect's engine, if there is one.
+    flow_process: str | None = None
+    #: Whether nothing but that process is measured.
+    only_flows: bool = False
 
 
-def _serve(group: ServerGroup, python: Path, manager: dict[str, Any], **environment: str) -> tuple[str, dict[str, Any]]:
+def _serve(
+    group: ServerGroup,
+    python: Path,
+    manager: dict[str, Any],
+    processors: dict[str, dict[str, Any]] | None = None,
+    **environment: str,
+) -> tuple[str, dict[str, Any]]:
     """Start gunicorn with two workers on a new configuration; return its base URL and the configuration."""
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
@@ -75,6 +85,7 @@ def _serve(group: ServerGroup, python: Path, manager: dict[str, Any], **environm
         "resources": {
             "hello-world": {"type": "process", "processor": {"name": "HelloWorld"}},
             "big-output": {"type": "process", "processor": {"name": "processors.BigOutputProcessor"}},
+            **{name: {"type": "process", "processor": processor} for name, processor in (processors or {}).items()},
         },
     }
     config_path = group.folder / "config.yml"
@@ -135,6 +146,22 @@ def ours_on_postgres(_cache: Path) -> Iterator[Candidate]:
         yield _ours(group, "postgresql://{user}:{password}@{host}:{port}/{database}".format(**connection))
 
 
+@contextmanager
+def ours_with_flows(_cache: Path) -> Iterator[Candidate]:
+    """This package with a flow, which runs in its pool through Prefect's engine, on its local Prefect server."""
+    with server_group("our flows") as group:
+        processor = {"name": "pygeoapi_prefect.FlowProcessor", "prefect": {"flow": "flows:greet"}}
+        manager = {
+            "name": "pygeoapi_prefect.PrefectManager",
+            "connection": str(group.folder / "jobs.db"),
+            "output_dir": _output_dir(group),
+            "max_running": 4,
+        }
+        python = Path(sys.executable)
+        base_url, _ = _serve(group, python, manager, {"greet": processor})
+        yield Candidate(base_url, group, python, add_jobs=None, flow_process="greet", only_flows=True)
+
+
 def _ours(group: ServerGroup, connection: str) -> Candidate:
     manager = {
         "name": "pygeoapi_prefect.PrefectManager",
@@ -186,4 +213,6 @@ def old(cache: Path) -> Iterator[Candidate]:
         pygeoapi = (python, "-c", "from pygeoapi import cli; cli()")
         group.start(*pygeoapi, "plugins", "prefect", "deploy-local")
         # A job takes it some ten seconds alone, and some two in a row.
-        yield Candidate(base_url, group, python, add_jobs=None, most_waits=5, most_submits=20)
+        yield Candidate(
+            base_url, group, python, add_jobs=None, most_waits=5, most_submits=20, flow_process="hello-world"
+        )

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 
-from candidates import OLD_VERSION, Candidate, old, ours_on_postgres, ours_on_sqlite, stock
+from candidates import OLD_VERSION, Candidate, old, ours_on_postgres, ours_on_sqlite, ours_with_flows, stock
 from measure import Counts, Figure, Figures, measure
 from report import STOCK, page
 from servers import note
@@ -25,6 +25,7 @@ DESCRIPTION = {
     "large_mebibytes": "size of a large output in MiB",
     "few_jobs": "jobs in the store for the first job list",
     "many_jobs": "jobs in the store for the second job list",
+    "flow_seconds": "seconds of flows four at a time",
     "rest": "seconds of rest before memory at rest is read",
 }
 
@@ -36,6 +37,7 @@ def main() -> int:
         OLD_VERSION: old,
         "ours on SQLite": ours_on_sqlite,
         "ours on PostgreSQL": ours_on_postgres,
+        "ours with flows": ours_with_flows,
     }
     options = _parse(list(openers))
     names = [name for name in openers if not options.only or name in options.only]

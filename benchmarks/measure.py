@@ -35,6 +35,7 @@ class Counts:
     few_jobs: int = 100
     many_jobs: int = 10_000
     rest: float = 10
+    flow_seconds: int = 20
 
 
 @dataclass
@@ -127,14 +128,14 @@ class Client:
             raise UnexpectedAnswerError(f"{response.request.method} → {response.status_code} {text}")
         return response
 
-    def run_sync(self) -> None:
-        answer = self.post("hello-world", {"name": "benchmark"}, status=200)
+    def run_sync(self, process_id: str = "hello-world") -> None:
+        answer = self.post(process_id, {"name": "benchmark"}, status=200)
         if "Hello benchmark!" not in answer.text:
             raise UnexpectedAnswerError(f"sync result {answer.text[:200]}")
 
-    def submit(self) -> str:
+    def submit(self, process_id: str = "hello-world") -> str:
         """Return the id of an accepted job."""
-        answer = self.post("hello-world", {"name": "benchmark"}, status=201)
+        answer = self.post(process_id, {"name": "benchmark"}, status=201)
         return answer.headers["Location"].rstrip("/").rsplit("/", 1)[-1]
 
     def wait(self, job_id: str, *, interval: float, timeout: float = 180) -> None:
@@ -200,6 +201,9 @@ def _figures(candidate: Candidate, client: Client, counts: Counts) -> Iterator[t
         note(f"  {text}")
 
     _warm_up(client)
+    if candidate.only_flows:
+        yield from _flow_figures(candidate, client, counts, waits)
+        return
     step("job list, few jobs")
     if candidate.add_jobs:
         candidate.add_jobs(max(0, counts.few_jobs - client.jobs_made))
@@ -237,11 +241,54 @@ def _figures(candidate: Candidate, client: Client, counts: Counts) -> Iterator[t
     yield "large memory", _large_memory(candidate, client, counts)
     yield "large", _repeat_timed(counts.large_samples, lambda: _large(client, counts.large_mebibytes))
 
+    if candidate.flow_process:
+        yield from _flow_figures(candidate, client, counts, waits)
+
     if candidate.add_jobs:
         step("job list, many jobs")
         candidate.add_jobs(max(0, counts.many_jobs - client.jobs_made - counts.few_jobs))
         settle(group)
         yield "list many", _repeat_timed(counts.samples // 4 or 1, lambda: client.get("/jobs", limit=10))
+
+
+def _flow_figures(candidate: Candidate, client: Client, counts: Counts, waits: int) -> Iterator[tuple[str, Figure]]:
+    """Jobs that are runs of Prefect's engine: alone, and four at a time."""
+    process_id = candidate.flow_process
+    assert process_id is not None
+    note("  flows: submit → results")
+    for _ in range(3):
+        client.run_sync(process_id)
+    settle(candidate.group)
+    yield "flow", _repeat_timed(waits, lambda: _submit_to_results(client, 0.005, process_id))
+    note("  flows: four at a time")
+    settle(candidate.group)
+    rate, latency = _four_at_a_time(candidate, client, process_id, counts.flow_seconds)
+    yield "flow rate", rate
+    yield "flow latency", latency
+
+
+def _four_at_a_time(candidate: Candidate, client: Client, process_id: str, seconds: int) -> tuple[Figure, Figure]:
+    """Four clients, each of which executes one job after the other: jobs a second, and what each job took."""
+    rate, latency = Figure(), Figure()
+    deadline = time.monotonic() + seconds
+
+    def execute(_: int) -> int:
+        own = Client(candidate)
+        try:
+            while time.monotonic() < deadline:
+                with _attempt(latency):
+                    started = time.perf_counter()
+                    _submit_to_results(own, 0.01, process_id)
+                    latency.samples.append((time.perf_counter() - started) * 1000)
+            return own.jobs_made
+        finally:
+            own.close()
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CLIENT_THREADS) as threads:
+        client.jobs_made += sum(threads.map(execute, range(CLIENT_THREADS)))
+    rate.samples.append(len(latency.samples) / (time.perf_counter() - started))
+    return rate, latency
 
 
 def _warm_up(client: Client) -> None:
@@ -270,8 +317,8 @@ def _submits(client: Client, count: int) -> Figure:
     return figure
 
 
-def _submit_to_results(client: Client, interval: float) -> None:
-    job_id = client.submit()
+def _submit_to_results(client: Client, interval: float, process_id: str = "hello-world") -> None:
+    job_id = client.submit(process_id)
     client.wait(job_id, interval=interval)
     client.read_result(job_id)
 

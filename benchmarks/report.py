@@ -31,6 +31,7 @@ class Row:
         target: What is wanted of this package, in words.
         meets: Whether our p50 does, given ours and stock's; None where there is no target.
         more_is_better: True for rates.
+        judges_tail: Whether the 95th percentile is held against the target, instead of the p50.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Row:
     target: str = ""
     meets: Callable[[float, float], bool] | None = None
     more_is_better: bool = False
+    judges_tail: bool = False
 
 
 def rows(counts: Counts) -> list[Row]:
@@ -69,6 +71,23 @@ def rows(counts: Counts) -> list[Row]:
         Row("list many", f"`/jobs?limit=10`, {counts.many_jobs:,} jobs", "ms", flat, lambda ours, _: ours <= 10),
         Row("large", large, "ms", "≤ 1.5 × stock", lambda ours, stock: ours <= 1.5 * stock),
         Row("large memory", f"{large}: memory", "× output", "≤ 3 × output", lambda ours, _: ours <= 3),
+        Row("flow", "no-op flow, submit → results", "ms", "≤ 150 ms", lambda ours, _: ours <= 150),
+        Row(
+            "flow rate",
+            "no-op flows, four at a time",
+            "jobs/s",
+            "≥ 12 jobs/s",
+            lambda ours, _: ours >= 12,
+            more_is_better=True,
+        ),
+        Row(
+            "flow latency",
+            "no-op flows, four at a time, each",
+            "ms",
+            "p95 ≤ 500 ms",
+            lambda ours, _: ours <= 500,
+            judges_tail=True,
+        ),
         Row("rest", "memory at rest, all processes", "MiB", "≤ 450 MiB", lambda ours, _: ours <= 450),
     ]
 
@@ -124,7 +143,8 @@ def _cell(row: Row, name: str, figure: Figure | None, stock: Figure | None) -> s
         cell += f", {len(figure.failures)} failed"
     if name.startswith("ours") and row.meets and (reference or "stock" not in row.target):
         # A fast answer to most requests does not make up for one that failed.
-        cell += " ✓" if row.meets(figure.p50, reference or 0) and not figure.failures else " ✗"
+        judged = figure.bad_end(more_is_better=row.more_is_better) if row.judges_tail else figure.p50
+        cell += " ✓" if row.meets(judged, reference or 0) and not figure.failures else " ✗"
     return cell
 
 
