@@ -21,6 +21,7 @@ from pygeoapi_prefect.exceptions import (
 from pygeoapi_prefect.jobs import JobDetails, Outcome
 from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi, PrefectRefusedError
 from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
+from pygeoapi_prefect.process.foreign import flow_run_of_job
 from pygeoapi_prefect.process.handed_over import HandedOver
 from pygeoapi_prefect.results import ResultStore, copy_values
 from pygeoapi_prefect.results.blocks import StorageBlock, is_block
@@ -96,6 +97,8 @@ class Deployments:
         waits: Called in the main thread with a job that cannot be handed over now, and why.
         says: Called in the main thread with a job and the message for its client.
         dismissed: Called in the main thread with a job that somebody cancelled in Prefect.
+        completed: Called in the main thread with a job whose flow run has persisted its result in a way that only a
+            pool worker may read. It stays here until :meth:`release`.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Deployments:
         waits: Callable[[HeldJob, str], None],
         says: Callable[[HeldJob, str], None],
         dismissed: Callable[[HeldJob], None],
+        completed: Callable[["DeployedJob"], None],
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -122,6 +126,7 @@ class Deployments:
         self._waits = waits
         self._says = says
         self._dismissed = dismissed
+        self._completed = completed
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="deployments")
         self._found: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: dict[str, DeployedJob] = {}
@@ -171,6 +176,10 @@ class Deployments:
         else:
             self._jobs.pop(job.job_id, None)
             self.forget(job)
+
+    def release(self, job: DeployedJob) -> bool:
+        """Let go of a completed job, whose result somebody reads now. False when it was stopped meanwhile."""
+        return self._jobs.pop(job.job_id, None) is not None
 
     def forget(self, job: HeldJob) -> None:
         """The job has ended, and the job store has its outcome: remove what was for its flow run alone."""
@@ -269,8 +278,12 @@ class Deployments:
         if is_outage:
             # the outcome stays where it is; ask again with the next state that is told
             return lambda: setattr(job, "is_collected", False)
-        reason = error.client_message if isinstance(error, PygeoapiPrefectError) else type(error).__name__
-        return lambda: self._end(job, Outcome.failed(reason))
+        if not isinstance(error, PygeoapiPrefectError):
+            return lambda: self._end(job, Outcome.failed(type(error).__name__))
+        outcome = Outcome.failed(
+            error.client_message, status=int(error.http_status_code), type_=error.ogc_exception_code
+        )
+        return lambda: self._end(job, outcome)
 
     def _hand_over(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
         flow_run_id = job.flow_run_id
@@ -290,6 +303,8 @@ class Deployments:
 
     def _create_flow_run(self, api: PrefectApi, job: DeployedJob) -> UUID:
         process, deployment_settings = self._of(job)
+        if deployment_settings.is_foreign:
+            return self._create_foreign_flow_run(api, job, deployment_settings)
         deployment = find_deployment(api, job.process_id, deployment_settings)
         handed_over = HandedOver(
             job_id=job.job_id,
@@ -308,6 +323,19 @@ class Deployments:
             parameters=flow_run_parameters(job.job_id, job.details.request) | handed_over.parameters(),
             tags=flow_run_tags(job.process_id, job.job_id),
             idempotency_key=job.job_id,
+        )
+
+    def _create_foreign_flow_run(self, api: PrefectApi, job: DeployedJob, settings: DeploymentSettings) -> UUID:
+        name, parameters = flow_run_of_job(job.process_id, job.job_id, job.details.request)
+        deployment = find_deployment(api, job.process_id, settings)
+        return api.create_deployment_run(
+            deployment.deployment_id,
+            name=name,
+            parameters=parameters,
+            tags=flow_run_tags(job.process_id, job.job_id),
+            idempotency_key=job.job_id,
+            # a deployment that is served by its own process has no queues
+            work_queue_name=settings.queue if deployment.work_pool_name else None,
         )
 
     def _look(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
@@ -361,17 +389,23 @@ class Deployments:
         assert job.flow_run_id is not None
         lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read, limit=10_000)
         process, _ = self._of(job)
-        outcome = self._outcome(self._storage(api, process), job, state)
+        outcome: Outcome | None
+        if not process.is_foreign:
+            outcome = self._outcome(self._storage(api, process), job, state)
+        else:
+            outcome = None if state.type == "COMPLETED" else _failed(state)
 
         def end() -> None:
             job.lines += lines
             job.logs_read += len(lines)
-            self._end(job, outcome)
+            if outcome is not None:
+                self._end(job, outcome)
+            elif job.job_id in self._jobs:
+                self._completed(job)
 
         return end
 
     def _outcome(self, storage: ResultStore, job: DeployedJob, state: FlowRunState) -> Outcome:
-        said = state.message or state.name
         try:
             written = Outcome.from_json(json.loads(storage.get(HandedOver.outcome_location_of(job.job_id))))
         except ResultNotAvailableError:
@@ -380,11 +414,11 @@ class Deployments:
                     "The flow run completed, but left no outcome in the result storage of the process. Can its work "
                     "pool reach that?"
                 )
-            return Outcome.failed(f"The flow run {state.type.lower()}: {said}")
+            return _failed(state)
         except (ValueError, KeyError, TypeError):
             return Outcome.failed("The flow run left an outcome that cannot be read")
         if JOB_STATUSES[state.type] is not written.status:
-            return Outcome.failed(f"The flow run {state.type.lower()}: {said}")
+            return _failed(state)
         if written.result is None:
             return written
         folder = f"{job.job_id}/{job.claim.number}"
@@ -408,6 +442,8 @@ class Deployments:
         try:
             with self._connect() as api:
                 process, _ = self._of(job)
+                if process.is_foreign:
+                    return
                 if job.details.request.get("secret_inputs"):
                     api.delete_secret(HandedOver.secret_block_of(job.job_id))
                 storage = self._storage(api, process)
@@ -434,6 +470,10 @@ class Deployments:
         if is_block(place):
             return StorageBlock.from_document(place, api.block_document(place).data).store
         return ResultStore(place)
+
+
+def _failed(state: FlowRunState) -> Outcome:
+    return Outcome.failed(f"The flow run {state.type.lower()}: {state.message or state.name}")
 
 
 def find_deployment(api: PrefectApi, process_id: str, settings: DeploymentSettings) -> Deployment:
