@@ -47,7 +47,7 @@ def take_over(order: JobOrder, store: ResultStore, *, api_url: str | None) -> Ma
     deployment = order.settings.deployment
     assert deployment is not None
     reference = deployment.result_storage_block
-    storage = get_default_result_storage() if reference is None else _block(order.process_id, reference)
+    storage = _default_storage() if reference is None else _block(order.process_id, reference)
     words = "Prefect's default result storage" if reference is None else f"the block {reference}"
     persisted = _read(storage, words, deployment.result_key(order.job_id))
     return store_persisted(persisted, load_processor(order.process_id, order.resource).metadata, order, store)
@@ -61,8 +61,7 @@ def read_in_flow_run(order: JobOrder) -> Any:
         ResultNotAvailableError: Nothing was.
     """
     key = (order.settings.deployment or DeploymentSettings()).result_key(order.job_id)
-    # the flow may be an asynchronous one: without _sync Prefect would give coroutines there
-    storage = get_result_store().result_storage or get_default_result_storage(_sync=True)
+    storage = get_result_store().result_storage or _default_storage()
     return _read(storage, "the flow's result storage", key)
 
 
@@ -90,6 +89,13 @@ def is_pair(value: Any) -> bool:
     ) and not isinstance(value[1], Path)
 
 
+def _default_storage() -> WritableFileSystem:
+    # an asynchronous flow would get a coroutine without _sync, which the annotations do not know
+    find: Any = get_default_result_storage
+    storage: WritableFileSystem = find(_sync=True)
+    return storage
+
+
 def _block(process_id: str, reference: str) -> WritableFileSystem:
     key = f"resources.{process_id}.processor.prefect.deployment.result_storage_block"
     try:
@@ -104,10 +110,10 @@ def _block(process_id: str, reference: str) -> WritableFileSystem:
 def _read(storage: WritableFileSystem, words: str, key: str) -> Any:
     results = PrefectResultStore(result_storage=storage)
     try:
-        return results.read(key, _sync=True).result
+        return results.read(key).result
     except Exception as error:
         # each kind of storage has its own error for what is not there
-        if not results.exists(key, _sync=True):
+        if not results.exists(key):
             raise ResultNotAvailableError(
                 f"There is no result {key!r} in {words} ({storage!r}): {error}. Does a task of the flow persist its "
                 "result under that key, to a storage that the runner's host reaches as well?",
