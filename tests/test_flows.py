@@ -229,7 +229,7 @@ class TestStopping:
 
     @pytest.mark.parametrize("process_id", ["sleep", "plain-sleep"])
     def test_cancelling_in_prefect(self, served, tmp_path, process_id):
-        """Cancelling in Prefect dismisses the job, stops the work, and ends as Cancelled, for all kinds of processes."""
+        """Cancelling in Prefect dismisses the job, stops the work, and ends as Cancelled, for any process."""
         server, prefect = served
         job_id = server.submit(process_id, {"pid_file": str(tmp_path / "pid")})
         (pid,) = pids_in(tmp_path / "pid")
@@ -266,7 +266,7 @@ class TestWithoutPrefect:
         server = Server(
             tmp_path / "server",
             processors=processors,
-            manager={"prefect_timeout": 60, "sync_timeout": 1},
+            manager={"prefect_timeout": 60},
             environment={"PREFECT_API_URL": prefect.connection.api_url},
         )
         with running(server):

@@ -45,7 +45,7 @@ RUNNER = textwrap.dedent("""
 
     class NoPrefect:
         is_recording = is_reachable = False
-        local_api_url = None
+        local_api_url = api = None
 
     store = Forgetful(Database(settings.connection, timeout=5))
     service = RunnerService("runner", settings, resources, store, forkserver, prefect=NoPrefect())

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlalchemy.engine import URL, make_url
@@ -29,6 +29,7 @@ DEFAULT_CONNECTION = "pygeoapi-prefect/jobs.db"
 DEFAULT_OUTPUT_DIR = "pygeoapi-prefect/results"
 DEFAULT_RESULT_KEY = "{job_id}.pickle"
 """Under which flows written for 0.9 persist their result."""
+DASK_ADDRESS_RULE = r"^(tcp|tls|https?)://[^/\s]+(/\S*)?$"
 
 
 class _Section(BaseModel):
@@ -75,24 +76,29 @@ class DeploymentSettings(_Section):
     The keys under ``processor.prefect.deployment``: the process runs as a Prefect deployment.
 
     Attributes:
-        name: Of the deployment. ``<flow>/<deployment>`` names one that somebody else made, as ``pygeoapi-prefect`` 0.9
+        name: Of the deployment; by default the process's id. ``<flow>/<deployment>`` names one that somebody else made, as ``pygeoapi-prefect`` 0.9
             had it: it is run as it is and never changed.
-        work_pool: Where it runs; made when it is missing and its type is known.
+        work_pool: Where it runs; made when it is missing.
+        work_pool_type: Of a work pool that is made, such as ``process``, ``docker`` or ``kubernetes``.
         queue: Work queue of the pool; None for its default.
         storage_block: ``<slug>/<name>`` of the block that the code is uploaded to and pulled from; None where the code
             is present already: installed, or in the image.
-        storage_sub_path: Folder of the code in the block.
+        storage_sub_path: Folder of the code in the block; None for one with the name of the process.
+        code: Folder whose content is uploaded, and from which workers import; None: the package or module that has the
+            processor, and that of its flow.
         image: Container image that has the code (Docker, Kubernetes …).
         job_variables: Of the work pool's job template.
         result_storage_block: Of 0.9: the block where the flow persists its result.
         result_storage_key_template: Of 0.9: the result's key, with ``{job_id}``; None: :data:`DEFAULT_RESULT_KEY`.
     """
 
-    name: str = Field(default="pygeoapi", min_length=1)
+    name: str = Field(min_length=1)
     work_pool: str | None = None
+    work_pool_type: str = Field(default="process", min_length=1)
     queue: str | None = None
     storage_block: str | None = Field(default=None, pattern=BLOCK_REFERENCE)
     storage_sub_path: str | None = None
+    code: str | None = None
     image: str | None = None
     job_variables: Mapping[str, Any] = Field(default_factory=dict)
     result_storage_block: str | None = Field(default=None, pattern=BLOCK_REFERENCE)
@@ -136,6 +142,8 @@ class ProcessSettings(_Section):
             does not survive a fork.
         time_limit: Seconds that a job may run before it is stopped and failed; None for no limit.
         rerun_lost: Whether a job whose runner was lost is run again from the start instead of failed.
+        dask_addresses: Where jobs may connect to when their inputs choose a Dask cluster; ``*`` stands for any text
+            within a host, a port or a segment of the path. Without one, no cluster can be chosen.
     """
 
     flow: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
@@ -147,6 +155,7 @@ class ProcessSettings(_Section):
     isolation: Literal["fork", "spawn"] = "fork"
     time_limit: float | None = Field(default=None, gt=0)
     rerun_lost: bool = False
+    dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()
 
     @property
     def is_foreign(self) -> bool:
@@ -285,6 +294,9 @@ def process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSet
     section = processor.get("prefect") or {}
     if not isinstance(section, Mapping):
         raise ConfigurationError(f"{yaml_key}.prefect must be a mapping")
+    if isinstance(deployment := section.get("deployment"), Mapping):
+        # flows may serve several processes, and Prefect tells the deployments of one flow by their names
+        section = {**section, "deployment": {"name": process_id, **deployment}}
     settings = ProcessSettings.parse(section, f"{yaml_key}.prefect")
     if not processor.get("name") and not settings.is_foreign:
         raise ConfigurationError(_NAME_MISSING.format(yaml_key))

@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 @flow(name="pygeoapi-process")
-def _outside_a_run(**_: Any) -> None:
+def _outside_a_run(**parameters: Any) -> None:
     """What Prefect finds where no flow run is about to start."""
     raise RuntimeError("This flow runs jobs of pygeoapi-prefect. Execute its process instead of running it by hand.")
 
@@ -68,6 +68,7 @@ def _flow_of_this_run() -> Flow[..., Any]:
             kept=lambda manifest: _leave(store, job_id, successful(manifest)),
             # the next attempt, if there is one, replaces it
             failed=lambda error: _leave(store, job_id, failed(error)),
+            parameters=list(parameters),
         )
     except Exception as error:
         _leave(store, job_id, failed(error))

@@ -7,7 +7,9 @@ hooks, but parameters that anybody may see, and it stores the outputs where the 
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import UUID
@@ -15,15 +17,16 @@ from uuid import UUID
 from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.context import SyncClientContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from pygeoapi.process.base import BaseProcessor
 
-from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
-from pygeoapi_prefect.process.execution import execute_plain
+from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError, PrefectUnavailableError
+from pygeoapi_prefect.process.dask import DaskCluster
+from pygeoapi_prefect.process.execution import JobStopped, execute_plain
 from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import is_flow
@@ -39,6 +42,8 @@ def flow_of_job(
     began: Callable[[UUID], None],
     kept: Callable[[Mapping[str, Any]], None],
     failed: Callable[[Exception], None] = lambda _: None,
+    stopped: Callable[[], None] = lambda: None,
+    parameters: Sequence[str] = ("job_id", "inputs"),
 ) -> Flow[..., None]:
     """
     The flow that executes one job.
@@ -50,9 +55,11 @@ def flow_of_job(
         began: Called in the flow run, with its id, when an attempt begins.
         kept: Called in the flow run, with the manifest, when the outputs are stored.
         failed: Called in the flow run when an attempt has failed; there may be another one.
+        stopped: Called in the flow run when SIGTERM has ended an attempt.
+        parameters: Names of the flow run's parameters, which are only shown.
 
     Raises:
-        InvalidInputsError: The inputs do not fit.
+        InvalidInputsError: The inputs do not fit, or choose a cluster that is of no use.
         ConfigurationError: The process's storage block is missing or of no use.
     """
 
@@ -64,6 +71,9 @@ def flow_of_job(
         except Exception as error:
             failed(error)
             raise
+        except (JobStopped, TerminationSignal):
+            stopped()
+            raise
 
     shown_as: dict[str, Any] = {
         "flow_run_name": flow_run_name(order.process_id, order.job_id),
@@ -71,28 +81,31 @@ def flow_of_job(
     }
     if not is_flow(processor):
 
-        def execute(**shown: Any) -> None:
+        def execute(*shown: Any) -> None:
             with attempt():
                 kept(execute_plain(processor, order, store))
 
-        return Flow(fn=_named(execute, order), name=flow_name(order.process_id), **shown_as)
+        return Flow(fn=_named(execute, order, parameters), name=flow_name(order.process_id), **shown_as)
     user, convention = processor.flow, processor.convention
     block_reference, block = storage_of(order, store) if convention.needs_block else (None, None)
-    arguments = convention.arguments(order, processor.metadata, block_reference)
+    arguments = {
+        name: value.allowing(order.settings.dask_addresses) if isinstance(value, DaskCluster) else value
+        for name, value in convention.arguments(order, processor.metadata, block_reference).items()
+    }
 
     def finish(returned: Any) -> None:
         kept(convention.store(returned, order, processor.metadata, store, block))
 
-    async def run_async(**shown: Any) -> None:
+    async def run_async(*shown: Any) -> None:
         with attempt():
             finish(await user.fn(**arguments))
 
-    def run(**shown: Any) -> None:
+    def run(*shown: Any) -> None:
         with attempt():
             finish(user.fn(**arguments))
 
-    return Flow(
-        fn=_named(run_async if user.isasync else run, order),
+    return _JobFlow(
+        fn=_named(run_async if user.isasync else run, order, parameters),
         name=user.name,
         version=user.version,
         description=user.description,
@@ -114,18 +127,50 @@ def flow_of_job(
     )
 
 
-def _named(function: Any, order: JobOrder) -> Any:
+def _named(function: Any, order: JobOrder, parameters: Sequence[str]) -> Any:
+    function.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in parameters]
+    )
     function.__name__ = function.__qualname__ = flow_name(order.process_id).replace("-", "_")
     return function
 
 
 def _task_runner(arguments: Mapping[str, Any]) -> Any:
-    """Of the cluster that one of the job's inputs chooses, if any does."""
-    for value in arguments.values():
+    """
+    Of the cluster that one of the job's inputs chooses, if any does.
+
+    Raises:
+        InvalidInputsError: The cluster is of no use; names the input.
+    """
+    for name, value in arguments.items():
         choose = getattr(value, "task_runner", None)
         if callable(choose):
-            return choose()
+            try:
+                return choose()
+            except InvalidInputsError as error:
+                raise InvalidInputsError(
+                    f"Input {name!r}: {error}", user_msg=f"Input {name!r}: {error.client_message}"
+                ) from error
     return None
+
+
+class _JobFlow(Flow[..., None]):
+    """
+    The flow of a job.
+
+    Prefect sends the flow along with every task that runs in another process, where only its name is read. What goes
+    there has neither the job's inputs, some of them secret, nor the connection to the runner.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _elsewhere, (self.name,)
+
+
+def _elsewhere(name: str) -> Flow[..., None]:
+    def run() -> None:
+        raise RuntimeError("This stands for the flow of a job where its tasks run.")
+
+    return Flow(fn=run, name=name)
 
 
 def run_in_pool(
@@ -155,7 +200,15 @@ def run_in_pool(
     """
     connect(api_url)
     manifests: list[Mapping[str, Any]] = []
-    flow = flow_of_job(processor, order, store, began=began, kept=manifests.append)
+    flow = flow_of_job(
+        processor,
+        order,
+        store,
+        began=began,
+        kept=manifests.append,
+        # the engine would show the run as crashed; the recorder shows how the job ended
+        stopped=lambda: os._exit(0),
+    )
     with tags(*flow_run_tags(order.process_id, order.job_id)):
         running = flow(**flow_run_parameters(order.job_id, order.request))
         if flow.isasync:

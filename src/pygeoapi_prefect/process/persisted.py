@@ -22,7 +22,7 @@ from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import load_processor
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.returns import UnusableReturnError
-from pygeoapi_prefect.settings import DeploymentSettings
+from pygeoapi_prefect.settings import DEFAULT_RESULT_KEY
 
 
 def take_over(order: JobOrder, store: ResultStore, *, api_url: str | None) -> Mapping[str, Any]:
@@ -60,7 +60,8 @@ def read_in_flow_run(order: JobOrder) -> Any:
     Raises:
         ResultNotAvailableError: Nothing was.
     """
-    key = (order.settings.deployment or DeploymentSettings()).result_key(order.job_id)
+    deployment = order.settings.deployment
+    key = deployment.result_key(order.job_id) if deployment else DEFAULT_RESULT_KEY.format(job_id=order.job_id)
     storage = get_result_store().result_storage or _default_storage()
     return _read(storage, "the flow's result storage", key)
 

@@ -18,7 +18,7 @@ from pygeoapi_prefect.exceptions import (
     ResultNotAvailableError,
     ResultStoreError,
 )
-from pygeoapi_prefect.jobs import JobDetails, Outcome
+from pygeoapi_prefect.jobs import JobDetails, LogLine, Outcome
 from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi, PrefectRefusedError
 from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.foreign import flow_run_of_job
@@ -48,12 +48,14 @@ What the state of a flow run means for its job. A job that runs goes on to: betw
 """
 
 LOOK_SECONDS = 2.0
-"""Between two looks at the log and the progress of a flow run."""
+"""Between two looks at the log of a flow run."""
 
 PATIENCE_SECONDS = 15.0
 """After which a job that has not begun says what it waits for."""
 
 _THREADS = 4
+_LINES_PER_REQUEST = 200  # a server refuses a larger limit
+_MAX_LINES_AT_ONCE = 10_000
 
 
 @dataclass(eq=False)
@@ -64,7 +66,7 @@ class DeployedJob(HeldJob):
     Attributes:
         has_begun: Whether its flow run has.
         handed_over_at: Monotonic seconds.
-        look_at: When to look at its log and progress next, in monotonic seconds.
+        look_at: When to look at its log next, in monotonic seconds.
         is_looked_at: Whether somebody does.
         is_collected: Whether its end was seen, and its outcome is being fetched.
         last_message: That its flow run gave.
@@ -345,13 +347,10 @@ class Deployments:
             message = self._waits_for(api, job) if waited >= PATIENCE_SECONDS else None
             return lambda: self._looked(job, message)
         lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read)
-        progress = api.progress_artifacts([job.flow_run_id]).get(job.flow_run_id)
 
         def take_over() -> None:
             job.lines += lines
             job.logs_read += len(lines)
-            if progress is not None:
-                job.add_progress(int(progress.percent), progress.description)
             self._looked(job)
 
         return take_over
@@ -387,7 +386,7 @@ class Deployments:
 
     def _collect(self, api: PrefectApi, job: DeployedJob, state: FlowRunState) -> Callable[[], None]:
         assert job.flow_run_id is not None
-        lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read, limit=10_000)
+        lines = _rest_of_log(api, job.flow_run_id, after=job.logs_read)
         process, _ = self._of(job)
         outcome: Outcome | None
         if not process.is_foreign:
@@ -470,6 +469,16 @@ class Deployments:
         if is_block(place):
             return StorageBlock.from_document(place, api.block_document(place).data).store
         return ResultStore(place)
+
+
+def _rest_of_log(api: PrefectApi, flow_run_id: UUID, *, after: int) -> list[LogLine]:
+    lines: list[LogLine] = []
+    while len(lines) < _MAX_LINES_AT_ONCE:
+        page = api.flow_run_logs(flow_run_id, after=after + len(lines), limit=_LINES_PER_REQUEST)
+        lines += page
+        if len(page) < _LINES_PER_REQUEST:
+            break
+    return lines
 
 
 def _failed(state: FlowRunState) -> Outcome:
