@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
+from pygeoapi_prefect.connection import job_store_url
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.schemas.codes import JobControlOption
 
@@ -232,7 +232,7 @@ class ManagerSettings(_Section):
             if key not in values:
                 values[key] = default
                 _tell_default(f"{MANAGER_KEY}.{key}", str(Path(default).absolute()))
-        url = _job_store_url(values.get("connection"))
+        url = job_store_url(values.get("connection"), f"{MANAGER_KEY}.connection")
         values["connection"] = url.render_as_string(hide_password=False)
         values["output_dir"] = _result_store_url(values.get("output_dir"))
         values["data_dir"] = _data_dir(values.get("data_dir"), url, values["output_dir"])
@@ -332,68 +332,6 @@ def _tell_default(key: str, path: str) -> None:
         "%s is not set: %s is used. A runner or command that is started elsewhere would not find it: set the key.",
         key,
         path,
-    )
-
-
-def _job_store_url(connection: Any) -> URL:
-    key = f"{MANAGER_KEY}.connection"
-    if isinstance(connection, Mapping):
-        return _postgresql_url(connection, key)
-    if not isinstance(connection, str) or not connection.strip():
-        raise ConfigurationError(
-            f"{key} is missing: a file for SQLite, a postgresql:// URL, "
-            "or a mapping of host, port, database, user, password"
-        )
-    no_file = f"{key}: the web process and the runner share the database, so it must be a file"
-    if connection.strip() == ":memory:":
-        raise ConfigurationError(no_file)
-    if "://" not in connection:
-        return URL.create("sqlite", database=str(Path(connection).absolute()))
-    try:
-        url = make_url(connection)
-    except (ArgumentError, ValueError):
-        # without its cause: what could not be parsed, such as a port, may be a part of the password
-        raise ConfigurationError(
-            f"{key} is not a database URL (its text is left out here: it may hold a password)"
-        ) from None
-    backend = url.drivername.partition("+")[0]
-    if backend == "sqlite":
-        if not url.database or url.database == ":memory:" or "mode=memory" in connection:
-            raise ConfigurationError(no_file)
-        return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
-    if backend in ("postgresql", "postgres"):
-        return url.set(drivername="postgresql+psycopg2")
-    raise ConfigurationError(f"{key}: {backend!r} is not supported; the job store is SQLite or PostgreSQL")
-
-
-def _postgresql_url(connection: Mapping[str, Any], key: str) -> URL:
-    known = {"host", "port", "database", "dbname", "user", "password", "search_path"}
-    for name in connection:
-        if name not in known:
-            raise ConfigurationError(f"{key}.{name} is not known; known keys: {', '.join(sorted(known))}")
-    database = connection.get("database") or connection.get("dbname")
-    for name, value in {"host": connection.get("host"), "database": database, "user": connection.get("user")}.items():
-        if not value:
-            raise ConfigurationError(f"{key}.{name} is missing")
-    try:
-        port = int(connection.get("port") or 5432)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{key}.port must be a number") from error
-    search_path = connection.get("search_path") or ()
-    query = {"options": f"-csearch_path={','.join(map(str, search_path))}"} if search_path else {}
-    host: str | None = str(connection["host"])
-    if str(host).startswith("/"):
-        # the folder of a Unix socket has no place in a URL's authority
-        host, query = None, query | {"host": str(host)}
-    password = connection.get("password")
-    return URL.create(
-        "postgresql+psycopg2",
-        username=str(connection["user"]),
-        password=None if password is None else str(password),
-        host=host,
-        port=port,
-        database=str(database),
-        query=query,
     )
 
 
