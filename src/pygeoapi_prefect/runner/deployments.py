@@ -53,9 +53,15 @@ LOOK_SECONDS = 2.0
 PATIENCE_SECONDS = 15.0
 """After which a job that has not begun says what it waits for."""
 
+MAX_LOG_LINES = 10_000
+
+LAST_LINES_SECONDS = 5.0
+"""After the end of a flow run, for what its process still sends: Prefect's client sends lines every 2 s."""
+
+LOGS_PER_PAGE = 200
+"""The most that Prefect gives at once."""
+
 _THREADS = 4
-_LINES_PER_REQUEST = 200  # a server refuses a larger limit
-_MAX_LINES_AT_ONCE = 10_000
 
 
 @dataclass(eq=False)
@@ -101,6 +107,7 @@ class Deployments:
         dismissed: Called in the main thread with a job that somebody cancelled in Prefect.
         completed: Called in the main thread with a job whose flow run has persisted its result in a way that only a
             pool worker may read. It stays here until :meth:`release`.
+        adds_lines: Called in the main thread with an ended job whose log has got further lines.
     """
 
     def __init__(
@@ -117,6 +124,7 @@ class Deployments:
         says: Callable[[HeldJob, str], None],
         dismissed: Callable[[HeldJob], None],
         completed: Callable[["DeployedJob"], None],
+        adds_lines: Callable[[HeldJob], None],
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -129,9 +137,11 @@ class Deployments:
         self._says = says
         self._dismissed = dismissed
         self._completed = completed
+        self._adds_lines = adds_lines
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="deployments")
         self._found: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: dict[str, DeployedJob] = {}
+        self._ended_jobs: list[DeployedJob] = []
         self.processes = frozenset(
             process_id
             for process_id, process in settings.processes.items()
@@ -201,10 +211,13 @@ class Deployments:
             if now >= job.look_at and not job.is_looked_at and not job.is_collected and job.flow_run_id is not None:
                 job.is_looked_at = True
                 self._do(job, self._look)
+        while self._ended_jobs and now >= self._ended_jobs[0].look_at:
+            self._do(self._ended_jobs.pop(0), self._last_look)
 
     def next_look(self) -> float:
         """When :meth:`look` has something to do, in monotonic seconds."""
         times = [job.look_at for job in self._jobs.values() if not job.is_looked_at and not job.is_collected]
+        times += [job.look_at for job in self._ended_jobs[:1]]
         return min(times, default=float("inf"))
 
     def close(self) -> None:
@@ -241,6 +254,9 @@ class Deployments:
     def _end(self, job: DeployedJob, outcome: Outcome) -> None:
         if self._jobs.pop(job.job_id, None) is not None:
             self._ended(job, outcome)
+            if job.flow_run_id is not None:
+                job.look_at = time.monotonic() + LAST_LINES_SECONDS
+                self._ended_jobs.append(job)
 
     def _give_back(self, job: DeployedJob, reason: str) -> None:
         if self._jobs.pop(job.job_id, None) is not None:
@@ -273,6 +289,8 @@ class Deployments:
             LOGGER.warning("job of a deployment failed", extra=facts)
         if task == self._look:
             return lambda: self._looked(job)
+        if task == self._last_look:
+            return lambda: None
         if is_outage and task == self._hand_over:
             if job.flow_run_id is None:
                 return lambda: self._give_back(job, "The job waits: Prefect or the result storage cannot be reached")
@@ -317,7 +335,7 @@ class Deployments:
         )
         secrets = handed_over.secret_inputs()
         if secrets:
-            api.save_secret(handed_over.secret_block, json.dumps(secrets))
+            api.save_secret(handed_over.secret_block, secrets)
         self._storage(api, process).put(handed_over.order_location, handed_over.order_json())
         return api.create_deployment_run(
             deployment.deployment_id,
@@ -346,12 +364,22 @@ class Deployments:
             waited = time.monotonic() - job.handed_over_at
             message = self._waits_for(api, job) if waited >= PATIENCE_SECONDS else None
             return lambda: self._looked(job, message)
-        lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read)
+        lines = _new_lines(api, job)
 
         def take_over() -> None:
             job.lines += lines
             job.logs_read += len(lines)
             self._looked(job)
+
+        return take_over
+
+    def _last_look(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
+        lines = _new_lines(api, job)
+
+        def take_over() -> None:
+            if lines:
+                job.lines += lines
+                self._adds_lines(job)
 
         return take_over
 
@@ -386,7 +414,7 @@ class Deployments:
 
     def _collect(self, api: PrefectApi, job: DeployedJob, state: FlowRunState) -> Callable[[], None]:
         assert job.flow_run_id is not None
-        lines = _rest_of_log(api, job.flow_run_id, after=job.logs_read)
+        lines = _new_lines(api, job)
         process, _ = self._of(job)
         outcome: Outcome | None
         if not process.is_foreign:
@@ -471,12 +499,14 @@ class Deployments:
         return ResultStore(place)
 
 
-def _rest_of_log(api: PrefectApi, flow_run_id: UUID, *, after: int) -> list[LogLine]:
+def _new_lines(api: PrefectApi, job: DeployedJob) -> list[LogLine]:
+    """Of the flow run's log; as many as a job's log may have."""
+    assert job.flow_run_id is not None
     lines: list[LogLine] = []
-    while len(lines) < _MAX_LINES_AT_ONCE:
-        page = api.flow_run_logs(flow_run_id, after=after + len(lines), limit=_LINES_PER_REQUEST)
+    while job.logs_read + len(lines) < MAX_LOG_LINES:
+        page = api.flow_run_logs(job.flow_run_id, after=job.logs_read + len(lines))
         lines += page
-        if len(page) < _LINES_PER_REQUEST:
+        if len(page) < LOGS_PER_PAGE:
             break
     return lines
 

@@ -130,6 +130,7 @@ class RunnerService:
             says=lambda job, message: self._due.append(lambda: self._store.say(job.claim, message)),
             dismissed=lambda job: self._due.append(lambda: self._store.dismiss(job.job_id)),
             completed=self._flow_run_completed,
+            adds_lines=lambda job: self._due.append(lambda: self._write_logs(job)),
         )
         self._engine_processes = frozenset(flow_processes) - self._deployments.processes
         self._host = this_host()
