@@ -191,7 +191,10 @@ class Deployments:
 
     def release(self, job: DeployedJob) -> bool:
         """Let go of a completed job, whose result somebody reads now. False when it was stopped meanwhile."""
-        return self._jobs.pop(job.job_id, None) is not None
+        if self._jobs.pop(job.job_id, None) is None:
+            return False
+        self._expect_last_lines(job)
+        return True
 
     def forget(self, job: HeldJob) -> None:
         """The job has ended, and the job store has its outcome: remove what was for its flow run alone."""
@@ -254,9 +257,12 @@ class Deployments:
     def _end(self, job: DeployedJob, outcome: Outcome) -> None:
         if self._jobs.pop(job.job_id, None) is not None:
             self._ended(job, outcome)
-            if job.flow_run_id is not None:
-                job.look_at = time.monotonic() + LAST_LINES_SECONDS
-                self._ended_jobs.append(job)
+            self._expect_last_lines(job)
+
+    def _expect_last_lines(self, job: DeployedJob) -> None:
+        if job.flow_run_id is not None:
+            job.look_at = time.monotonic() + LAST_LINES_SECONDS
+            self._ended_jobs.append(job)
 
     def _give_back(self, job: DeployedJob, reason: str) -> None:
         if self._jobs.pop(job.job_id, None) is not None:
