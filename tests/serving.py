@@ -91,6 +91,14 @@ def configuration(
             for name, dotted in PROCESSES.items()
         }
     resources = {name: {"type": "process", "processor": processor} for name, processor in processors.items()}
+    keys = {
+        "name": "pygeoapi_prefect.PrefectManager",
+        "connection": str(folder / "jobs.db"),
+        "output_dir": str(folder / "results"),
+        "data_dir": str(folder / "data"),
+        "shutdown_grace": 2,
+        **manager,
+    }
     return {
         "server": {
             "bind": {"host": "127.0.0.1", "port": port},
@@ -100,14 +108,7 @@ def configuration(
             "languages": ["en-US"],
             "limits": {"default_items": 100, "max_items": 1000},
             "map": {"url": "https://example.org/{z}/{x}/{y}.png", "attribution": "none"},
-            "manager": {
-                "name": "pygeoapi_prefect.PrefectManager",
-                "connection": str(folder / "jobs.db"),
-                "output_dir": str(folder / "results"),
-                "data_dir": str(folder / "data"),
-                "shutdown_grace": 2,
-                **manager,
-            },
+            "manager": {key: value for key, value in keys.items() if value is not None},
         },
         "logging": {"level": "WARNING"},
         "metadata": {
@@ -134,10 +135,11 @@ class Server:
     Args:
         folder: For everything that it writes.
         front: ``flask``, ``starlette`` (stock ``pygeoapi serve``), ``gunicorn``, ``preload`` or ``uvicorn-gunicorn``.
-        manager: Further keys of ``server.manager``.
+        manager: Further keys of ``server.manager``; None leaves one out.
         prefect: ``processor.prefect`` of some processes.
         processors: The ``processor`` of each process; None: all of :data:`PROCESSES`.
         environment: Of the server; Prefect is down unless it says otherwise.
+        cwd: Working directory of the web process; None: that of the tests.
     """
 
     def __init__(
@@ -149,10 +151,12 @@ class Server:
         prefect: dict[str, dict[str, Any]] | None = None,
         processors: dict[str, dict[str, Any]] | None = None,
         environment: dict[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.front = front
+        self.cwd = cwd
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config_path = folder / "config.yml"
@@ -185,6 +189,7 @@ class Server:
         return subprocess.run(
             [sys.executable, "-c", "from pygeoapi import cli; cli()", *arguments],
             env=self.environment,
+            cwd=self.cwd,
             capture_output=True,
             text=True,
             check=check,
@@ -204,7 +209,12 @@ class Server:
         }[self.front]
         with (self.folder / "web.log").open("ab") as log:
             self.web = subprocess.Popen(
-                [sys.executable, *command], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, *command],
+                env=self.environment,
+                cwd=self.cwd,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         if wait:
             eventually(self._answers, within=30, what="an answer of the server")

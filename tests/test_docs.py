@@ -14,7 +14,13 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from pygeoapi_prefect.cli import prefect
-from pygeoapi_prefect.settings import DeploymentSettings, ManagerSettings, ProcessSettings
+from pygeoapi_prefect.settings import (
+    DEFAULT_CONNECTION,
+    DEFAULT_OUTPUT_DIR,
+    DeploymentSettings,
+    ManagerSettings,
+    ProcessSettings,
+)
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -23,8 +29,8 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 
 # what the configuration page says where the default is not one plain value
 DESCRIBED_DEFAULTS = {
-    "connection": "required",
-    "output_dir": "required",
+    "connection": DEFAULT_CONNECTION,
+    "output_dir": DEFAULT_OUTPUT_DIR,
     "data_dir": "derived",
     "max_running": "CPUs, at least 2",
 }

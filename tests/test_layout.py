@@ -22,6 +22,7 @@ MODULES = {
 LAYOUT = [
     "exceptions",
     "schemas",
+    "connection",
     "settings",
     "jobs",
     "prefect_api",

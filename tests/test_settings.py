@@ -10,11 +10,19 @@ from sqlalchemy import make_url
 
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.jobs.database import Database
-from pygeoapi_prefect.settings import ManagerSettings, ProcessSettings
+from pygeoapi_prefect.settings import ManagerSettings, ProcessSettings, job_control_options
 
 MakeSettings = Callable[..., ManagerSettings]
 SECRET = "s3cr3t/@:?#%"
 MAPPING = {"host": "db", "database": "ogc", "user": "me"}
+
+BY_HAND: dict[str, Any] = {"deployment": {"name": "shout/by-hand"}}
+
+
+def by_hand(**keys: Any) -> dict[str, Any]:
+    """``processor.prefect`` of a deployment that somebody else made."""
+    return {"deployment": BY_HAND["deployment"] | keys}
+
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"max_runing": 2}, "server.manager.max_runing is not known; did you mean 'max_running'?"),
@@ -87,6 +95,42 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "bad value of a process": (
         {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"isolation": "vm"}}}}},
         "resources.ndvi.processor.prefect.isolation: ",
+    ),
+    "no name, but no deployment of others": (
+        {"processes": {"ndvi": {"processor": {"prefect": {"deployment": {"name": "ndvi"}}}}}},
+        "resources.ndvi.processor.name is missing",
+    ),
+    "unknown key beside a deployment of others": (
+        {"processes": {"ndvi": {"processor": {"prefect": BY_HAND | {"result_block": "x"}}}}},
+        "resources.ndvi.processor.prefect.result_block is not known",
+    ),
+    "a result key for all jobs": (
+        {"processes": {"ndvi": {"processor": {"prefect": by_hand(result_storage_key_template="result.pickle")}}}},
+        "resources.ndvi.processor.prefect.deployment.result_storage_key_template: ",
+    ),
+    "a result key with another field": (
+        {"processes": {"ndvi": {"processor": {"prefect": by_hand(result_storage_key_template="{job_id}{x}")}}}},
+        "resources.ndvi.processor.prefect.deployment.result_storage_key_template: ",
+    ),
+    "unknown job control option": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "job_control_options": ["later"]}}}},
+        "resources.ndvi.processor.job_control_options must be a list of sync-execute, async-execute, dismiss",
+    ),
+    "job control options as text": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "job_control_options": "sync-execute"}}}},
+        "resources.ndvi.processor.job_control_options must be a list of sync-execute, async-execute, dismiss",
+    ),
+    "no way to execute a process": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "job_control_options": ["dismiss"]}}}},
+        "resources.ndvi.processor.job_control_options must have sync-execute or async-execute in it",
+    ),
+    "no way to execute anything": (
+        {"enable_async_job_execution": False, "processes": {"ndvi": {"processor": {"name": "a.B"}}}},
+        "server.manager.enable_sync_job_execution and server.manager.enable_async_job_execution are both false",
+    ),
+    "text for a timeout": (
+        {"sync_job_execution_timeout_seconds": "long"},
+        "server.manager.sync_job_execution_timeout_seconds: ",
     ),
     "no running jobs at all": (
         {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"max_running": 0}}}}},
@@ -199,16 +243,26 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "dismiss_grace": 1,
         "database_timeout": 10,
         "jobs_per_worker": 500,
+        "max_handed_over": 100,
+        "prefect_timeout": 3600,
         "record_backlog": 10_000,
         "ogc_compliance": True,
+        "enable_sync_job_execution": None,
+        "enable_async_job_execution": None,
+        "sync_job_execution_timeout_seconds": None,
     }
     assert make_settings().max_running >= 2
     assert ProcessSettings().model_dump() == {
+        "flow": None,
+        "result_storage": None,
+        "deployment": None,
+        "metadata": {},
         "record": True,
         "max_running": None,
         "isolation": "fork",
         "time_limit": None,
         "rerun_lost": False,
+        "dask_addresses": (),
     }
 
 
@@ -233,8 +287,76 @@ def test_processes_have_their_own_settings(make_settings: MakeSettings) -> None:
             "plain": {"type": "process", "processor": {"name": "HelloWorld"}},
         }
     )
-    assert settings.process("own").model_dump() == prefect
+    assert settings.process("own").model_dump(include=set(prefect)) == prefect
     assert [settings.process(name) for name in ("empty", "plain", "removed")] == [ProcessSettings()] * 3
+
+
+class TestKeysOf09:
+    """What a configuration for pygeoapi-prefect 0.9 says means the same as then."""
+
+    @pytest.mark.parametrize(
+        ("keys", "expected"),
+        [
+            ({"sync_job_execution_timeout_seconds": 60}, 60),
+            ({"sync_job_execution_timeout_seconds": 0.2}, 1),
+            ({"sync_job_execution_timeout_seconds": 60, "sync_timeout": 5}, 5),
+            ({}, 20),
+        ],
+    )
+    def test_timeout(self, make_settings: MakeSettings, keys: dict[str, Any], expected: float) -> None:
+        """It is the sync_timeout, at least a second, unless that is given too."""
+        assert make_settings(**keys).sync_timeout == expected
+
+    @pytest.mark.parametrize(
+        ("sync", "async_", "expected"),
+        [
+            (None, None, None),
+            (True, None, ["sync-execute", "async-execute"]),
+            (False, None, ["async-execute"]),
+            (None, True, ["async-execute"]),
+            (True, False, ["sync-execute"]),
+            (None, False, []),
+        ],
+    )
+    def test_switches(
+        self, make_settings: MakeSettings, sync: bool | None, async_: bool | None, expected: list[str] | None
+    ) -> None:
+        """One that is written brings the other's default of then; without both, descriptions speak for themselves."""
+        settings = make_settings(enable_sync_job_execution=sync, enable_async_job_execution=async_)
+        assert settings.default_job_control_options == expected
+
+    def test_own_options(self, make_settings: MakeSettings) -> None:
+        """Where each process says how it is executed, the switches need not."""
+        resource = {"processor": {"name": "a.B", "job_control_options": ["sync-execute", "dismiss"]}}
+        make_settings(enable_async_job_execution=False, processes={"p": resource})
+        assert job_control_options("p", resource) == ["sync-execute", "dismiss"]
+        assert job_control_options("p", {"processor": {"name": "a.B"}}) is None
+
+    def test_a_deployment_of_others(self, make_settings: MakeSettings) -> None:
+        """It needs no processor.name, and its result has a key of its own for each job."""
+        resource = {"processor": {"prefect": BY_HAND}}
+        process = make_settings(processes={"p": resource}).process("p")
+        assert process.is_foreign
+        assert process.deployment is not None
+        assert process.deployment.result_key("7") == "7.pickle"
+        template = by_hand(result_storage_key_template="results/{job_id}.bin")
+        process = make_settings(processes={"p": {"processor": {"prefect": template}}}).process("p")
+        assert process.deployment is not None
+        assert process.deployment.result_key("7") == "results/7.bin"
+
+    def test_folders(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        """Without connection and output_dir both are below the working directory; the log says so once."""
+        monkeypatch.chdir(tmp_path)
+        for _ in range(2):
+            settings = ManagerSettings.from_manager_def({"name": "x", "processes": {}})
+        folder = tmp_path / "pygeoapi-prefect"
+        assert make_url(settings.connection).database == str(folder / "jobs.db")
+        assert settings.output_dir == str(folder / "results")
+        assert settings.data_dir == folder / "pygeoapi-prefect"
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == 2
+        for key, path in (("connection", folder / "jobs.db"), ("output_dir", folder / "results")):
+            assert any(f"server.manager.{key} is not set: {path}" in warning for warning in warnings)
 
 
 def test_settings_are_frozen(make_settings: MakeSettings) -> None:

@@ -89,7 +89,9 @@ class PrefectManager(BaseManager):
             ProcessUnavailableError: It is, but cannot be imported.
         """
         self.require_available(process_id)
-        processor = load_processor(process_id, self.processes[process_id])
+        processor = load_processor(
+            process_id, self.processes[process_id], default_options=self.settings.default_job_control_options
+        )
         processor.metadata = deepcopy(processor.metadata)
         return processor
 

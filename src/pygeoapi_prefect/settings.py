@@ -6,20 +6,29 @@ YAML key. Times are seconds, sizes bytes, unless the name says otherwise.
 """
 
 import difflib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
+from pygeoapi_prefect.connection import job_store_url
 from pygeoapi_prefect.exceptions import ConfigurationError
+from pygeoapi_prefect.schemas.codes import JobControlOption
+
+LOGGER = logging.getLogger(__name__)
 
 MANAGER_KEY = "server.manager"
 BLOCK_REFERENCE = r"^[a-z0-9-]+/[^/\s]+$"
+DEFAULT_CONNECTION = "pygeoapi-prefect/jobs.db"
+DEFAULT_OUTPUT_DIR = "pygeoapi-prefect/results"
+DEFAULT_RESULT_KEY = "{job_id}.pickle"
+"""Under which flows written for 0.9 persist their result."""
 DASK_ADDRESS_RULE = r"^(tcp|tls|https?)://[^/\s]+(/\S*)?$"
 
 
@@ -80,7 +89,7 @@ class DeploymentSettings(_Section):
         image: Container image that has the code (Docker, Kubernetes …).
         job_variables: Of the work pool's job template.
         result_storage_block: Of 0.9: the block where the flow persists its result.
-        result_storage_key_template: Of 0.9: the result's key, with ``{job_id}``.
+        result_storage_key_template: Of 0.9: the result's key, with ``{job_id}``; None: :data:`DEFAULT_RESULT_KEY`.
     """
 
     name: str = Field(min_length=1)
@@ -94,6 +103,22 @@ class DeploymentSettings(_Section):
     job_variables: Mapping[str, Any] = Field(default_factory=dict)
     result_storage_block: str | None = Field(default=None, pattern=BLOCK_REFERENCE)
     result_storage_key_template: str | None = None
+
+    @field_validator("result_storage_key_template", mode="after")
+    @classmethod
+    def _names_the_job(cls, template: str | None) -> str | None:
+        if template is not None:
+            try:
+                is_unique = template.format(job_id="1") != template.format(job_id="2")
+            except (ValueError, LookupError, AttributeError):
+                is_unique = False
+            if not is_unique:
+                raise ValueError("must have {job_id} in it, and no other field")
+        return template
+
+    def result_key(self, job_id: str) -> str:
+        """The key under which the flow persists the result of a job."""
+        return (self.result_storage_key_template or DEFAULT_RESULT_KEY).format(job_id=job_id)
 
     @property
     def is_foreign(self) -> bool:
@@ -132,6 +157,11 @@ class ProcessSettings(_Section):
     rerun_lost: bool = False
     dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the process runs as a deployment that somebody else made."""
+        return self.deployment is not None and self.deployment.is_foreign
+
 
 class ManagerSettings(_Section):
     """
@@ -155,6 +185,9 @@ class ManagerSettings(_Section):
         prefect_timeout: Seconds that a job waits for a Prefect that cannot be reached before it fails.
         record_backlog: Jobs that may wait to be recorded while Prefect cannot be reached; older ones are given up.
         ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
+        enable_sync_job_execution: Of 0.9: whether processes may be executed synchronously; None: not said.
+        enable_async_job_execution: Of 0.9: whether processes may be executed asynchronously; None: not said.
+        sync_job_execution_timeout_seconds: Of 0.9: what *sync_timeout* is where that is not given; at least 1.
         processes: Settings of each process by its id.
     """
 
@@ -175,6 +208,9 @@ class ManagerSettings(_Section):
     prefect_timeout: float = Field(default=3600, ge=0)
     record_backlog: int = Field(default=10_000, ge=0)
     ogc_compliance: bool = True
+    enable_sync_job_execution: bool | None = None
+    enable_async_job_execution: bool | None = None
+    sync_job_execution_timeout_seconds: float | None = Field(default=None, ge=0)
     processes: Mapping[str, ProcessSettings] = Field(default_factory=dict, exclude=True)
 
     @field_validator("processes", mode="after")
@@ -191,7 +227,12 @@ class ManagerSettings(_Section):
             ConfigurationError: Names the YAML key.
         """
         values = {key: value for key, value in manager_def.items() if key not in ("name", "processes")}
-        url = _job_store_url(values.get("connection"))
+        # 0.9 had neither; a key without a value is a mistake all the same
+        for key, default in (("connection", DEFAULT_CONNECTION), ("output_dir", DEFAULT_OUTPUT_DIR)):
+            if key not in values:
+                values[key] = default
+                _tell_default(f"{MANAGER_KEY}.{key}", str(Path(default).absolute()))
+        url = job_store_url(values.get("connection"), f"{MANAGER_KEY}.connection")
         values["connection"] = url.render_as_string(hide_password=False)
         values["output_dir"] = _result_store_url(values.get("output_dir"))
         values["data_dir"] = _data_dir(values.get("data_dir"), url, values["output_dir"])
@@ -199,7 +240,31 @@ class ManagerSettings(_Section):
             process_id: process_settings(process_id, resource)
             for process_id, resource in (manager_def.get("processes") or {}).items()
         }
-        return cls.parse(values, MANAGER_KEY)
+        settings = cls.parse(values, MANAGER_KEY)
+        seconds = settings.sync_job_execution_timeout_seconds
+        if seconds is not None and "sync_timeout" not in values:
+            settings = settings.model_copy(update={"sync_timeout": max(1, seconds)})
+        for process_id, resource in (manager_def.get("processes") or {}).items():
+            if job_control_options(process_id, resource) is None and settings.default_job_control_options == []:
+                raise ConfigurationError(
+                    f"{MANAGER_KEY}.enable_sync_job_execution and {MANAGER_KEY}.enable_async_job_execution are both "
+                    f"false, and resources.{process_id}.processor.job_control_options is missing. Set one of them."
+                )
+        return settings
+
+    @property
+    def default_job_control_options(self) -> list[str] | None:
+        """
+        What a client may ask of a process that has no ``processor.job_control_options``.
+
+        None: what the process's own description says. It counts as long as neither ``enable_*`` key was written;
+        when one was, the other has its default of 0.9.
+        """
+        is_sync, is_async = self.enable_sync_job_execution, self.enable_async_job_execution
+        if is_sync is None and is_async is None:
+            return None
+        options = [JobControlOption.SYNC_EXECUTE.value] if is_sync else []
+        return options + ([JobControlOption.ASYNC_EXECUTE.value] if is_async is not False else [])
 
     @property
     def is_sqlite(self) -> bool:
@@ -224,76 +289,49 @@ def process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSet
     """
     yaml_key = f"resources.{process_id}.processor"
     processor = resource.get("processor")
-    if not isinstance(processor, Mapping) or not processor.get("name"):
-        raise ConfigurationError(f"{yaml_key}.name is missing: the dotted path of a pygeoapi processor class")
+    if not isinstance(processor, Mapping):
+        raise ConfigurationError(_NAME_MISSING.format(yaml_key))
     section = processor.get("prefect") or {}
     if not isinstance(section, Mapping):
         raise ConfigurationError(f"{yaml_key}.prefect must be a mapping")
     if isinstance(deployment := section.get("deployment"), Mapping):
         # flows may serve several processes, and Prefect tells the deployments of one flow by their names
         section = {**section, "deployment": {"name": process_id, **deployment}}
-    return ProcessSettings.parse(section, f"{yaml_key}.prefect")
+    settings = ProcessSettings.parse(section, f"{yaml_key}.prefect")
+    if not processor.get("name") and not settings.is_foreign:
+        raise ConfigurationError(_NAME_MISSING.format(yaml_key))
+    return settings
 
 
-def _job_store_url(connection: Any) -> URL:
-    key = f"{MANAGER_KEY}.connection"
-    if isinstance(connection, Mapping):
-        return _postgresql_url(connection, key)
-    if not isinstance(connection, str) or not connection.strip():
-        raise ConfigurationError(
-            f"{key} is missing: a file for SQLite, a postgresql:// URL, "
-            "or a mapping of host, port, database, user, password"
-        )
-    no_file = f"{key}: the web process and the runner share the database, so it must be a file"
-    if connection.strip() == ":memory:":
-        raise ConfigurationError(no_file)
-    if "://" not in connection:
-        return URL.create("sqlite", database=str(Path(connection).absolute()))
-    try:
-        url = make_url(connection)
-    except (ArgumentError, ValueError):
-        # without its cause: what could not be parsed, such as a port, may be a part of the password
-        raise ConfigurationError(
-            f"{key} is not a database URL (its text is left out here: it may hold a password)"
-        ) from None
-    backend = url.drivername.partition("+")[0]
-    if backend == "sqlite":
-        if not url.database or url.database == ":memory:" or "mode=memory" in connection:
-            raise ConfigurationError(no_file)
-        return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
-    if backend in ("postgresql", "postgres"):
-        return url.set(drivername="postgresql+psycopg2")
-    raise ConfigurationError(f"{key}: {backend!r} is not supported; the job store is SQLite or PostgreSQL")
+_NAME_MISSING = "{}.name is missing: the dotted path of a pygeoapi processor class"
 
 
-def _postgresql_url(connection: Mapping[str, Any], key: str) -> URL:
-    known = {"host", "port", "database", "dbname", "user", "password", "search_path"}
-    for name in connection:
-        if name not in known:
-            raise ConfigurationError(f"{key}.{name} is not known; known keys: {', '.join(sorted(known))}")
-    database = connection.get("database") or connection.get("dbname")
-    for name, value in {"host": connection.get("host"), "database": database, "user": connection.get("user")}.items():
-        if not value:
-            raise ConfigurationError(f"{key}.{name} is missing")
-    try:
-        port = int(connection.get("port") or 5432)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"{key}.port must be a number") from error
-    search_path = connection.get("search_path") or ()
-    query = {"options": f"-csearch_path={','.join(map(str, search_path))}"} if search_path else {}
-    host: str | None = str(connection["host"])
-    if str(host).startswith("/"):
-        # the folder of a Unix socket has no place in a URL's authority
-        host, query = None, query | {"host": str(host)}
-    password = connection.get("password")
-    return URL.create(
-        "postgresql+psycopg2",
-        username=str(connection["user"]),
-        password=None if password is None else str(password),
-        host=host,
-        port=port,
-        database=str(database),
-        query=query,
+def job_control_options(process_id: str, resource: Mapping[str, Any]) -> list[str] | None:
+    """
+    ``processor.job_control_options`` of a process; None where it has none.
+
+    Raises:
+        ConfigurationError: Names the YAML key.
+    """
+    yaml_key = f"resources.{process_id}.processor.job_control_options"
+    options = resource["processor"].get("job_control_options")
+    if options is None:
+        return None
+    known = [option.value for option in JobControlOption]
+    if not isinstance(options, Sequence) or isinstance(options, str) or any(one not in known for one in options):
+        raise ConfigurationError(f"{yaml_key} must be a list of {', '.join(known)}")
+    if not {JobControlOption.SYNC_EXECUTE, JobControlOption.ASYNC_EXECUTE} & set(options):
+        raise ConfigurationError(f"{yaml_key} must have sync-execute or async-execute in it")
+    return [str(option) for option in options]
+
+
+@cache
+def _tell_default(key: str, path: str) -> None:
+    """Once in a process: settings are read more than once."""
+    LOGGER.warning(
+        "%s is not set: %s is used. A runner or command that is started elsewhere would not find it: set the key.",
+        key,
+        path,
     )
 
 

@@ -65,7 +65,7 @@ def _processors(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
         try:
             metadata = load_processor(process_id, resource).metadata
         except Exception as error:
-            name = resource["processor"]["name"]
+            name = resource["processor"].get("name") or "its processor"
             reason = f"{name} cannot be made: {type(error).__name__}: {error}"
             remedy = "Install what it imports, check the dotted path, and put its folder on PYTHONPATH."
             yield Finding(subject, reason, remedy)

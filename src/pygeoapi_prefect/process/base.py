@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 from pygeoapi.process.base import BaseProcessor, ProcessorExecuteError
 
 from pygeoapi_prefect.exceptions import ConfigurationError
-from pygeoapi_prefect.process.conventions import Convention, TypedConvention, convention_of
+from pygeoapi_prefect.process.conventions import Convention, PersistingConvention, TypedConvention, convention_of
 from pygeoapi_prefect.process.description import describe, overridden
+from pygeoapi_prefect.process.foreign import describe_by_metadata
 from pygeoapi_prefect.schemas import ProcessDescription
 
 
@@ -32,7 +33,7 @@ class BasePrefectProcessor(BaseProcessor):
 
     A subclass has the class variables below. Its flow either follows the contract (it takes ``job_id``,
     ``result_storage_block``, ``process_description`` and ``execution_request``, has ``persist_result=True``, and
-    returns a :class:`~pygeoapi_prefect.schemas.JobStatusInfoInternal`), or is any typed flow.
+    returns a :class:`~pygeoapi_prefect.schemas.JobStatusInfoInternal`), or was written for 0.9, or is any typed flow.
 
     Attributes:
         process_flow: The flow.
@@ -85,6 +86,14 @@ class BasePrefectProcessor(BaseProcessor):
                     f"resources.{process_id}. Both must be the same."
                 )
             return overridden(description.to_ogc(), overrides or {}) | {"id": description.id}
+        if isinstance(self.convention, PersistingConvention) and overrides:
+            options = ["sync-execute", "async-execute", "dismiss"]
+            return describe_by_metadata(process_id or str(self.flow.name), overrides, options)
+        if isinstance(self.convention, PersistingConvention):
+            raise ConfigurationError(
+                f"resources.{process_id or '<id>'}.processor.prefect.metadata is missing: the inputs of flow "
+                f"{self.flow.name!r} cannot be read from its signature"
+            )
         if not isinstance(self.convention, TypedConvention):
             raise ConfigurationError(f"{name} needs the class variable process_description, a ProcessDescription")
         chosen = process_id or str(self.flow.name)

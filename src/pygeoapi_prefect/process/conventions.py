@@ -1,8 +1,8 @@
 """
 How flows are called, and what they return.
 
-A flow is recognised by its parameters: those of the contract of ``BasePrefectProcessor``, or any others, which are then
-the inputs of the process.
+A flow is recognised by its parameters: those of the contract of ``BasePrefectProcessor``, those of 0.9, or any others,
+which are then the inputs of the process.
 """
 
 import inspect
@@ -12,6 +12,7 @@ from typing import Any
 
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.process.description import FunctionSignature
+from pygeoapi_prefect.process.foreign import PARAMETERS, flow_arguments
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.results import ResultStore, outputs_manifest, store_value
 from pygeoapi_prefect.results.blocks import StorageBlock, store_location
@@ -151,6 +152,31 @@ class TypedConvention(Convention):
         )
 
 
+class PersistingConvention(Convention):
+    """
+    The flow was written for 0.9: it takes the inputs as one mapping, and its result is ``(media type, value)``.
+
+    Either it returns that, or a task of it persists that in Prefect's result storage.
+    """
+
+    def arguments(self, order: JobOrder, metadata: Mapping[str, Any], block_reference: str | None) -> dict[str, Any]:
+        return flow_arguments(order.process_id, order.job_id, order.request)
+
+    def store(
+        self,
+        returned: Any,
+        order: JobOrder,
+        metadata: Mapping[str, Any],
+        store: ResultStore,
+        block: StorageBlock | None,
+    ) -> dict[str, Any]:
+        # it imports Prefect, which whoever only describes the process does without
+        from pygeoapi_prefect.process.persisted import is_pair, read_in_flow_run, store_persisted
+
+        result = returned if is_pair(returned) else read_in_flow_run(order)
+        return dict(store_persisted(result, metadata, order, store))
+
+
 def convention_of(flow: Any) -> Convention:
     """
     Recognise a flow by its parameters.
@@ -160,6 +186,8 @@ def convention_of(flow: Any) -> Convention:
     """
     function = flow.fn
     parameters = set(inspect.signature(function).parameters)
+    if parameters >= PARAMETERS:
+        return PersistingConvention()
     if not parameters >= CONTRACT:
         if "execution_request" in parameters or "result_storage_block" in parameters:
             raise ConfigurationError(

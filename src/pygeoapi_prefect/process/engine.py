@@ -203,7 +203,7 @@ def run_in_pool(
         PrefectUnavailableError: No Prefect API is configured.
         Exception: As :func:`flow_of_job`, and whatever the flow raises.
     """
-    _connect(api_url)
+    connect(api_url)
     manifests: list[Mapping[str, Any]] = []
     flow = flow_of_job(
         processor,
@@ -224,12 +224,18 @@ def run_in_pool(
 _connected: tuple[str | None, ExitStack] | None = None
 
 
-def _connect(api_url: str | None) -> None:
+def connect(api_url: str | None) -> None:
     """
     Open one client for all flow runs of this process: a new one costs 22 ms.
 
     The heartbeat is off: its thread, joined at the end of every run, costs up to a second, and the runner's lease does
     its work.
+
+    Args:
+        api_url: Of the local Prefect server; None: as Prefect's own settings say.
+
+    Raises:
+        PrefectUnavailableError: They name no API.
     """
     global _connected  # noqa: PLW0603 one for each process
     if _connected is not None:

@@ -49,15 +49,37 @@ def execute_plain(processor: BaseProcessor, order: JobOrder, store: ResultStore)
         raise UnusableReturnError(
             user_msg=f"The process returned a {type(returned).__name__} instead of (media type, value)"
         )
+    return store_pair(returned, processor.metadata, order, store, requested_outputs=arguments.get("outputs"))
+
+
+def store_pair(
+    returned: tuple[Any, Any] | list[Any],
+    metadata: Mapping[str, Any],
+    order: JobOrder,
+    store: ResultStore,
+    *,
+    requested_outputs: Any,
+) -> dict[str, Any]:
+    """
+    Store the ``(media type, value)`` of a process.
+
+    Args:
+        returned: The pair.
+        metadata: The process description.
+        order: The job.
+        store: Where it is stored.
+        requested_outputs: The selection that the process was told; None where it takes none.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UnusableReturnError: The value is neither text nor bytes nor JSON.
+        ResultStoreError: The store cannot be written.
+    """
     media_type, value = returned
-    return store_return(
-        store,
-        order.folder,
-        media_type,
-        value,
-        list(processor.metadata.get("outputs") or {}),
-        requested_outputs=arguments.get("outputs"),
-    )
+    declared = list(metadata.get("outputs") or {})
+    return store_return(store, order.folder, media_type, value, declared, requested_outputs=requested_outputs)
 
 
 def successful(manifest: Mapping[str, Any]) -> Outcome:

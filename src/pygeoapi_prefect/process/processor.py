@@ -1,27 +1,44 @@
 """Makes processors, the same way in web processes, in pool workers and in deployments."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pygeoapi.plugin import load_plugin
 from pygeoapi.process.base import BaseProcessor
 
+from pygeoapi_prefect.process.foreign import ForeignProcessor
+from pygeoapi_prefect.settings import job_control_options, process_settings
+
 LOGGER = logging.getLogger(__name__)
 
 
-def load_processor(process_id: str, resource: Mapping[str, Any]) -> BaseProcessor:
+def load_processor(
+    process_id: str, resource: Mapping[str, Any], *, default_options: Sequence[str] | None = None
+) -> BaseProcessor:
     """
     Make a processor as pygeoapi's ``BaseManager.get_processor`` does; it finds its *process_id* in its definition.
 
+    Of a deployment that somebody else made no code is imported: it may not be importable here.
+
     Args:
         process_id: Key of the process in the configuration.
-        resource: Its entry under ``resources``.
+        resource: Its entry under ``resources``; its ``processor.job_control_options`` replace those of the description.
+        default_options: Job control options that replace those of the description where the process has none of its
+            own in the configuration; None: none do.
 
     Raises:
         Exception: Whatever the processor's module and constructor raise.
     """
-    processor = load_plugin("process", {**resource["processor"], "process_id": process_id})
+    definition = {**resource["processor"], "process_id": process_id}
+    if process_settings(process_id, resource).is_foreign:
+        processor: BaseProcessor = ForeignProcessor(definition)
+    else:
+        processor = load_plugin("process", definition)
+    options = job_control_options(process_id, resource) or default_options
+    if options is not None:
+        # a new dictionary: the processor's may be its module's, shared by all processes of the class
+        processor.metadata = {**processor.metadata, "jobControlOptions": list(options)}
     processor.allow_internal_requests = resource.get("allow_internal_requests", False)
     return processor
 

@@ -48,9 +48,12 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
     # for every child: Prefect must never start a server of its own per process
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
     deployed = {process_id for process_id, process in settings.processes.items() if process.deployment is not None}
-    runs_flows = bool(set(handover.flow_processes) - deployed)
+    # the pool runs flows, or reads what flow runs have persisted
+    uses_prefect = bool(set(handover.flow_processes) - deployed) or any(
+        process.is_foreign for process in settings.processes.values()
+    )
     # before anything starts a thread or takes a lock, which a forked child would share
-    forkserver = Forkserver(run_worker, preload=import_prefect if runs_flows else None)
+    forkserver = Forkserver(run_worker, preload=import_prefect if uses_prefect else None)
     presence = Presence(settings.data_dir)
     presence.make()
     lock = presence.runner_lock()

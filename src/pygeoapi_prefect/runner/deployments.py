@@ -21,6 +21,7 @@ from pygeoapi_prefect.exceptions import (
 from pygeoapi_prefect.jobs import JobDetails, LogLine, Outcome
 from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi, PrefectRefusedError
 from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
+from pygeoapi_prefect.process.foreign import flow_run_of_job
 from pygeoapi_prefect.process.handed_over import HandedOver
 from pygeoapi_prefect.results import ResultStore, copy_values
 from pygeoapi_prefect.results.blocks import StorageBlock, is_block
@@ -104,6 +105,8 @@ class Deployments:
         waits: Called in the main thread with a job that cannot be handed over now, and why.
         says: Called in the main thread with a job and the message for its client.
         dismissed: Called in the main thread with a job that somebody cancelled in Prefect.
+        completed: Called in the main thread with a job whose flow run has persisted its result in a way that only a
+            pool worker may read. It stays here until :meth:`release`.
         adds_lines: Called in the main thread with an ended job whose log has got further lines.
     """
 
@@ -120,6 +123,7 @@ class Deployments:
         waits: Callable[[HeldJob, str], None],
         says: Callable[[HeldJob, str], None],
         dismissed: Callable[[HeldJob], None],
+        completed: Callable[["DeployedJob"], None],
         adds_lines: Callable[[HeldJob], None],
     ) -> None:
         self._settings = settings
@@ -132,6 +136,7 @@ class Deployments:
         self._waits = waits
         self._says = says
         self._dismissed = dismissed
+        self._completed = completed
         self._adds_lines = adds_lines
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="deployments")
         self._found: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -183,6 +188,13 @@ class Deployments:
         else:
             self._jobs.pop(job.job_id, None)
             self.forget(job)
+
+    def release(self, job: DeployedJob) -> bool:
+        """Let go of a completed job, whose result somebody reads now. False when it was stopped meanwhile."""
+        if self._jobs.pop(job.job_id, None) is None:
+            return False
+        self._expect_last_lines(job)
+        return True
 
     def forget(self, job: HeldJob) -> None:
         """The job has ended, and the job store has its outcome: remove what was for its flow run alone."""
@@ -245,9 +257,12 @@ class Deployments:
     def _end(self, job: DeployedJob, outcome: Outcome) -> None:
         if self._jobs.pop(job.job_id, None) is not None:
             self._ended(job, outcome)
-            if job.flow_run_id is not None:
-                job.look_at = time.monotonic() + LAST_LINES_SECONDS
-                self._ended_jobs.append(job)
+            self._expect_last_lines(job)
+
+    def _expect_last_lines(self, job: DeployedJob) -> None:
+        if job.flow_run_id is not None:
+            job.look_at = time.monotonic() + LAST_LINES_SECONDS
+            self._ended_jobs.append(job)
 
     def _give_back(self, job: DeployedJob, reason: str) -> None:
         if self._jobs.pop(job.job_id, None) is not None:
@@ -289,8 +304,12 @@ class Deployments:
         if is_outage:
             # the outcome stays where it is; ask again with the next state that is told
             return lambda: setattr(job, "is_collected", False)
-        reason = error.client_message if isinstance(error, PygeoapiPrefectError) else type(error).__name__
-        return lambda: self._end(job, Outcome.failed(reason))
+        if not isinstance(error, PygeoapiPrefectError):
+            return lambda: self._end(job, Outcome.failed(type(error).__name__))
+        outcome = Outcome.failed(
+            error.client_message, status=int(error.http_status_code), type_=error.ogc_exception_code
+        )
+        return lambda: self._end(job, outcome)
 
     def _hand_over(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
         flow_run_id = job.flow_run_id
@@ -310,6 +329,8 @@ class Deployments:
 
     def _create_flow_run(self, api: PrefectApi, job: DeployedJob) -> UUID:
         process, deployment_settings = self._of(job)
+        if deployment_settings.is_foreign:
+            return self._create_foreign_flow_run(api, job, deployment_settings)
         deployment = find_deployment(api, job.process_id, deployment_settings)
         handed_over = HandedOver(
             job_id=job.job_id,
@@ -328,6 +349,19 @@ class Deployments:
             parameters=flow_run_parameters(job.job_id, job.details.request) | handed_over.parameters(),
             tags=flow_run_tags(job.process_id, job.job_id),
             idempotency_key=job.job_id,
+        )
+
+    def _create_foreign_flow_run(self, api: PrefectApi, job: DeployedJob, settings: DeploymentSettings) -> UUID:
+        name, parameters = flow_run_of_job(job.process_id, job.job_id, job.details.request)
+        deployment = find_deployment(api, job.process_id, settings)
+        return api.create_deployment_run(
+            deployment.deployment_id,
+            name=name,
+            parameters=parameters,
+            tags=flow_run_tags(job.process_id, job.job_id),
+            idempotency_key=job.job_id,
+            # a deployment that is served by its own process has no queues
+            work_queue_name=settings.queue if deployment.work_pool_name else None,
         )
 
     def _look(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
@@ -388,17 +422,23 @@ class Deployments:
         assert job.flow_run_id is not None
         lines = _new_lines(api, job)
         process, _ = self._of(job)
-        outcome = self._outcome(self._storage(api, process), job, state)
+        outcome: Outcome | None
+        if not process.is_foreign:
+            outcome = self._outcome(self._storage(api, process), job, state)
+        else:
+            outcome = None if state.type == "COMPLETED" else _failed(state)
 
         def end() -> None:
             job.lines += lines
             job.logs_read += len(lines)
-            self._end(job, outcome)
+            if outcome is not None:
+                self._end(job, outcome)
+            elif job.job_id in self._jobs:
+                self._completed(job)
 
         return end
 
     def _outcome(self, storage: ResultStore, job: DeployedJob, state: FlowRunState) -> Outcome:
-        said = state.message or state.name
         try:
             written = Outcome.from_json(json.loads(storage.get(HandedOver.outcome_location_of(job.job_id))))
         except ResultNotAvailableError:
@@ -407,11 +447,11 @@ class Deployments:
                     "The flow run completed, but left no outcome in the result storage of the process. Can its work "
                     "pool reach that?"
                 )
-            return Outcome.failed(f"The flow run {state.type.lower()}: {said}")
+            return _failed(state)
         except (ValueError, KeyError, TypeError):
             return Outcome.failed("The flow run left an outcome that cannot be read")
         if JOB_STATUSES[state.type] is not written.status:
-            return Outcome.failed(f"The flow run {state.type.lower()}: {said}")
+            return _failed(state)
         if written.result is None:
             return written
         folder = f"{job.job_id}/{job.claim.number}"
@@ -435,6 +475,8 @@ class Deployments:
         try:
             with self._connect() as api:
                 process, _ = self._of(job)
+                if process.is_foreign:
+                    return
                 if job.details.request.get("secret_inputs"):
                     api.delete_secret(HandedOver.secret_block_of(job.job_id))
                 storage = self._storage(api, process)
@@ -473,6 +515,10 @@ def _new_lines(api: PrefectApi, job: DeployedJob) -> list[LogLine]:
         if len(page) < LOGS_PER_PAGE:
             break
     return lines
+
+
+def _failed(state: FlowRunState) -> Outcome:
+    return Outcome.failed(f"The flow run {state.type.lower()}: {state.message or state.name}")
 
 
 def find_deployment(api: PrefectApi, process_id: str, settings: DeploymentSettings) -> Deployment:

@@ -65,7 +65,7 @@ class PoolJobs:
 
     @property
     def jobs(self) -> list[HeldJob]:
-        """The jobs that run."""
+        """The jobs that run, and those whose results are being read."""
         return [worker.task for worker in self._pool.workers.values() if isinstance(worker.task, HeldJob)]
 
     def free(self) -> int:
@@ -87,9 +87,22 @@ class PoolJobs:
             details: The job; its process is configured.
             prefect_api_url: Of the local Prefect server, if there is one.
         """
-        job = details.job
-        limit = self._settings.process(job.process_id).time_limit
+        limit = self._settings.process(details.job.process_id).time_limit
         running = HeldJob(details, None if limit is None else time.monotonic() + limit)
+        self._give("run", running, prefect_api_url)
+
+    def read_result(self, job: HeldJob, *, prefect_api_url: str | None) -> None:
+        """
+        Let a pool worker read the result that the job's flow run has persisted.
+
+        Args:
+            job: Its time limit goes on to hold.
+            prefect_api_url: Of the local Prefect server, if there is one.
+        """
+        self._give("read_result", job, prefect_api_url)
+
+    def _give(self, do: str, held: HeldJob, prefect_api_url: str | None) -> None:
+        details, job = held.details, held.details.job
         assignment = Assignment(
             order=JobOrder(
                 job_id=job.job_id,
@@ -102,7 +115,7 @@ class PoolJobs:
             scratch=str(self.scratch_of(job.claim)),
             prefect_api_url=prefect_api_url,
         )
-        self._assign(job.process_id, running, {"do": "run", **asdict(assignment)})
+        self._assign(job.process_id, held, {"do": do, **asdict(assignment)})
 
     def clean_up(self, job_id: str, process_id: str) -> None:
         """Let a processor remove the resources of a job, if it is still configured."""

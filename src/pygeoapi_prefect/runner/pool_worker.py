@@ -3,7 +3,9 @@ Runs one job after the other in a child of the forkserver.
 
 The runner and the pool worker exchange JSON messages over a connection:
 
-* to the worker: ``run`` (one job, as :class:`Assignment`) and ``clean_up`` (let a processor remove its resources);
+* to the worker: ``run`` (one job, as :class:`Assignment`), ``read_result`` (the same; a deployment that somebody else
+  made has run the job and persisted its result, maybe as a pickle, which nobody but a pool worker may read), and
+  ``clean_up`` (let a processor remove its resources);
 * to the runner: ``progress``, ``log``, ``flow_run`` (that executes the job), and ``done`` with the outcome.
 
 The worker writes the result itself, so it does not travel through the runner.
@@ -17,7 +19,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -78,18 +80,23 @@ def run_worker(connection: Connection) -> None:
         if store is None or store.url != assignment.result_store:
             store = ResultStore(assignment.result_store)
         channel.begin()
-        outcome = _run(assignment, store, channel)
+        outcome = _run(_read_result if do == "read_result" else _execute, assignment, store, channel)
         if outcome is None:
             return
         output.drain()
         channel.end(outcome)
 
 
-def _run(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome | None:
+def _run(
+    do: Callable[[Assignment, ResultStore, "_Channel"], Outcome],
+    assignment: Assignment,
+    store: ResultStore,
+    channel: "_Channel",
+) -> Outcome | None:
     """The outcome; None when the job was stopped, and the worker with it."""
     with _job_environment(assignment), progress_goes_to(channel.progress):
         try:
-            return _execute(assignment, store, channel)
+            return do(assignment, store, channel)
         except JobStopped:
             return None
         except BaseException as error:
@@ -107,6 +114,13 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
     channel.take_logs()
     manifest = run_in_pool(processor, order, store, api_url=assignment.prefect_api_url, began=channel.flow_run)
     return successful(manifest)
+
+
+def _read_result(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome:
+    from pygeoapi_prefect.process.persisted import take_over
+
+    channel.take_logs()
+    return successful(take_over(assignment.order, store, api_url=assignment.prefect_api_url))
 
 
 def _clean_up(process_id: str, resource: Mapping[str, Any], job_id: str) -> None:

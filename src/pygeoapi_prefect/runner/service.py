@@ -129,6 +129,7 @@ class RunnerService:
             waits=lambda job, reason: self._due.append(lambda: self._store.give_back(job.claim, reason)),
             says=lambda job, message: self._due.append(lambda: self._store.say(job.claim, message)),
             dismissed=lambda job: self._due.append(lambda: self._store.dismiss(job.job_id)),
+            completed=self._flow_run_completed,
             adds_lines=lambda job: self._due.append(lambda: self._write_logs(job)),
         )
         self._engine_processes = frozenset(flow_processes) - self._deployments.processes
@@ -138,6 +139,7 @@ class RunnerService:
         self._due: list[Callable[[], Any]] = []
         self._unwritten: list[tuple[HeldJob, Outcome]] = []
         self._cleanups: list[tuple[str, str]] = []
+        self._unread: list[DeployedJob] = []
         self._is_registered = False
         self._is_draining = False
         self._is_stopping = False
@@ -193,8 +195,8 @@ class RunnerService:
 
     @property
     def runs_in_engine(self) -> bool:
-        """Whether a job of the pool runs through Prefect's engine, which needs Prefect to its end."""
-        return any(job.process_id in self._engine_processes for job in self._pool.jobs)
+        """Whether a job of the pool needs Prefect to its end: it runs through its engine, or its result is read."""
+        return any(job.process_id in self._engine_processes or isinstance(job, DeployedJob) for job in self._pool.jobs)
 
     @property
     def is_draining(self) -> bool:
@@ -231,7 +233,9 @@ class RunnerService:
                     on_drain()
                 if self._is_stopping:
                     for job in self._pool.jobs:
-                        self._pool.stop(job, Outcome.failed("The runner was stopped while the job was running"))
+                        # the result of a flow run can be read by the next runner
+                        outcome = Outcome.failed("The runner was stopped while the job was running")
+                        self._pool.stop(job, None if isinstance(job, DeployedJob) else outcome)
                 if self._is_draining and not self._has_work():
                     break
                 self._turn()
@@ -389,6 +393,10 @@ class RunnerService:
                     self._cleanups.append((job_id, process_id))
         while self._cleanups and self._pool.free() > 0:
             self._pool.clean_up(*self._cleanups.pop())
+        while self._unread and self._pool.free() > 0 and self._prefect.is_reachable:
+            job = self._unread.pop(0)
+            if self._deployments.release(job):
+                self._pool.read_result(job, prefect_api_url=self._prefect.local_api_url)
         if outlook.jobs_wait:
             self._claim()
 
@@ -442,8 +450,12 @@ class RunnerService:
             if job.is_stopping:
                 self._cleanups.append((job.job_id, job.process_id))
 
+    def _flow_run_completed(self, job: DeployedJob) -> None:
+        self._unread.append(job)
+        self._look_again = True
+
     def _stop_job(self, job: HeldJob, outcome: Outcome | None) -> None:
-        if isinstance(job, DeployedJob):
+        if isinstance(job, DeployedJob) and job not in self._pool.jobs:
             self._deployments.stop(job, outcome)
         else:
             self._pool.stop(job, outcome)

@@ -167,7 +167,8 @@ def fingerprint_of(manager_def: Mapping[str, Any]) -> str:
     """Tells a configuration, the package's version and the processors' code from others."""
     parts = [json.dumps(manager_def, sort_keys=True, default=str), version("pygeoapi-prefect")]
     for resource in (manager_def.get("processes") or {}).values():
-        name = resource["processor"]["name"]
+        # a deployment that somebody else made needs no name
+        name = resource["processor"].get("name") or ""
         module = PLUGINS["process"].get(name, name).rpartition(".")[0]
         with suppress(ImportError, ValueError, OSError):
             spec = importlib.util.find_spec(module)
