@@ -12,6 +12,8 @@ import pystac
 import pytest
 import rasterio
 from jsonschema import Draft7Validator
+from prefect.filesystems import RemoteFileSystem
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pygeoapi.util import yaml_load
 from pystac.validation.local_validator import get_local_schema_cache
 from rasterio.io import MemoryFile
@@ -25,6 +27,12 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "terrain"
 VALLEY = [-84.30, 36.16, -84.16, 36.25]
 NOWHERE_NEAR = [10.0, 50.0, 11.0, 51.0]
 IN_THE_POOL = "slope-item"
+GREETINGS = {
+    "hi-prefect-world": {
+        "name": "pygeoapi_prefect.examples.hi_prefect_world.HiPrefectWorldProcessor",
+        "prefect": {"result_storage": "remote-file-system/test-sb1-results"},
+    }
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,7 @@ def served(tmp_path_factory):
     server = Server(
         folder,
         front="flask",
-        processors={name: resource["processor"] for name, resource in resources.items()},
+        processors={name: resource["processor"] for name, resource in resources.items()} | GREETINGS,
         environment={"PYTHONPATH": os.pathsep.join(filter(None, [str(example), os.environ.get("PYTHONPATH")]))},
     )
     del server.environment["PREFECT_API_URL"]
@@ -246,3 +254,46 @@ def test_second_attempt_is_one_job(served):
     assert prefect.ended(job_id)["run_count"] == 2
     jobs = server.client.get("/jobs", params={"f": "json", "limit": 1000}).json()["jobs"]
     assert len(jobs) == len(jobs_before) + 1
+
+
+@pytest.fixture(scope="module")
+def block(served):
+    """The folder behind the block ``remote-file-system/test-sb1-results``, which the configuration names."""
+    server, prefect = served
+    folder = server.folder / "sb1-results"
+    with temporary_settings({PREFECT_API_URL: str(prefect.client.base_url)}):
+        RemoteFileSystem(basepath=f"file://{folder}").save("test-sb1-results")
+    return folder
+
+
+def test_hi_prefect_world_is_described(served):
+    """The installed example's description satisfies OGC's schema of a process."""
+    description = served[0].client.get("/processes/hi-prefect-world", params={"f": "json"}).json()
+    ogc_schema.validate(description, "process")
+    assert {name: one["minOccurs"] for name, one in description["inputs"].items()} == {"name": 1, "message": 0}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "greeting"),
+    [({"name": "Ada"}, "Hello Ada!"), ({"name": "Ada", "message": "Good morning."}, "Hello Ada! Good morning.")],
+)
+def test_hi_prefect_world(served, block, inputs, greeting):
+    """The installed example greets, through the storage block that its process names."""
+    server, _ = served
+    job_id = server.submit("hi-prefect-world", inputs)
+    server.wait_for(job_id, "successful")
+    response = server.results(job_id)
+    assert (response.status_code, response.text) == (200, greeting)
+    assert response.headers["content-type"].startswith("text/plain")
+    assert (block / job_id / "output-result.txt").read_text() == greeting
+
+
+def test_hi_prefect_world_needs_a_name(served, block):
+    """Without a name the answer is 400 with the flow's own words."""
+    assert assert_problem(served[0].execute("hi-prefect-world"), 400)["detail"] == "Cannot process without a name"
+
+
+def test_the_example_requests_work(served, block):
+    """The example in a description is a request that succeeds."""
+    description = served[0].client.get("/processes/hi-prefect-world", params={"f": "json"}).json()
+    assert served[0].execute("hi-prefect-world", **description["example"]).text == "Hello Prefect! Good morning."
