@@ -28,6 +28,7 @@ LAYOUT = [
     "results",
     "handlers",
     "process",
+    "deploy",
     "runner",
     "ogcapi",
     "manager",

@@ -68,11 +68,14 @@ class DeploymentSettings(_Section):
     Attributes:
         name: Of the deployment. ``<flow>/<deployment>`` names one that somebody else made, as ``pygeoapi-prefect`` 0.9
             had it: it is run as it is and never changed.
-        work_pool: Where it runs; made when it is missing and its type is known.
+        work_pool: Where it runs; made when it is missing.
+        work_pool_type: Of a work pool that is made, such as ``process``, ``docker`` or ``kubernetes``.
         queue: Work queue of the pool; None for its default.
         storage_block: ``<slug>/<name>`` of the block that the code is uploaded to and pulled from; None where the code
             is present already: installed, or in the image.
-        storage_sub_path: Folder of the code in the block.
+        storage_sub_path: Folder of the code in the block; None for one with the name of the process.
+        code: Folder whose content is uploaded, and from which workers import; None: the package or module that has the
+            processor, and that of its flow.
         image: Container image that has the code (Docker, Kubernetes …).
         job_variables: Of the work pool's job template.
         result_storage_block: Of 0.9: the block where the flow persists its result.
@@ -81,9 +84,11 @@ class DeploymentSettings(_Section):
 
     name: str = Field(default="pygeoapi", min_length=1)
     work_pool: str | None = None
+    work_pool_type: str = Field(default="process", min_length=1)
     queue: str | None = None
     storage_block: str | None = Field(default=None, pattern=BLOCK_REFERENCE)
     storage_sub_path: str | None = None
+    code: str | None = None
     image: str | None = None
     job_variables: Mapping[str, Any] = Field(default_factory=dict)
     result_storage_block: str | None = Field(default=None, pattern=BLOCK_REFERENCE)

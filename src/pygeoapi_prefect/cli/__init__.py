@@ -11,6 +11,7 @@ import click
 _COMMANDS = {
     "up": "Serve pygeoapi with a runner and Prefect, until Ctrl-C.",
     "runner": "Run an external job runner.",
+    "deploy": "Create or update the deployments of processes.",
     "jobs": "List, show and dismiss jobs, and read their logs.",
     "db": "Look after the job store's schema.",
     "doctor": "Check the installation and tell the remedy for what is wrong.",

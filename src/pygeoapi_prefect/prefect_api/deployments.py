@@ -44,7 +44,8 @@ class Deployment:
         pull_steps: What a worker does to have the code; None where the work pool's image holds it.
         job_variables: Values for the work pool's base job template.
         parameters: Of every run that does not give its own.
-        parameter_schema: JSON Schema that Prefect holds the parameters of a run against; None: anything goes.
+        parameter_schema: JSON Schema of the parameters of a run; None: anything goes.
+        enforces_schema: Whether Prefect holds the parameters of a run against that.
     """
 
     deployment_id: UUID
@@ -60,6 +61,7 @@ class Deployment:
     job_variables: Mapping[str, Any]
     parameters: Mapping[str, Any]
     parameter_schema: Mapping[str, Any] | None
+    enforces_schema: bool
     tags: frozenset[str]
     description: str | None
     version: str | None
@@ -138,6 +140,7 @@ class Deployments(Client):
         job_variables: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         parameter_schema: Mapping[str, Any] | None = None,
+        enforces_schema: bool = True,
         tags: Iterable[str] = (),
         description: str | None = None,
         version: str | None = None,
@@ -160,6 +163,7 @@ class Deployments(Client):
             job_variables: Prefect checks them against the work pool's template.
             parameters: Defaults, visible in the UI. No secrets.
             parameter_schema: None lets every parameter pass.
+            enforces_schema: See :class:`Deployment`.
             tags: Every run gets them too.
             description: Markdown.
             version: Free text.
@@ -182,6 +186,7 @@ class Deployments(Client):
             "job_variables": dict(job_variables or {}),
             "parameters": dict(parameters or {}),
             "parameter_openapi_schema": parameter_schema or ANY_PARAMETERS,
+            "enforce_parameter_schema": enforces_schema,
             "tags": sorted(set(tags)),
             "description": description,
             "version": version,
@@ -189,6 +194,16 @@ class Deployments(Client):
         if paused is not None:
             body["paused"] = paused
         return UUID(self._call_with_flow("/deployments/", flow_name, body)["id"])
+
+    def set_deployment_tags(self, deployment_id: UUID, tags: Iterable[str]) -> None:
+        """
+        Replace the tags of a deployment and touch nothing else: its schedules stay, too.
+
+        Raises:
+            DeploymentNotFoundError: It was deleted.
+        """
+        body = {"tags": sorted(set(tags))}
+        self._call("PATCH", f"/deployments/{deployment_id}", body, missing=DeploymentNotFoundError)
 
     def create_deployment_run(
         self,
@@ -265,6 +280,7 @@ def _deployment(name: str, found: Mapping[str, Any]) -> Deployment:
         job_variables=found["job_variables"],
         parameters=found["parameters"],
         parameter_schema=None if schema == ANY_PARAMETERS else schema,
+        enforces_schema=found["enforce_parameter_schema"],
         tags=frozenset(found["tags"]),
         description=found["description"],
         version=found["version"],

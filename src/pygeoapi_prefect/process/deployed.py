@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 @flow(name="pygeoapi-process")
-def _outside_a_run(**_: Any) -> None:
+def _outside_a_run(**parameters: Any) -> None:
     """What Prefect finds where no flow run is about to start."""
     raise RuntimeError("This flow runs jobs of pygeoapi-prefect. Execute its process instead of running it by hand.")
 

@@ -208,6 +208,31 @@ class ResultStore:
         except Exception as error:
             raise ResultStoreError(f"Stored outputs {folder} could not be removed: {error}") from error
 
+    def files(self, folder: str) -> dict[str, int]:
+        """
+        The files in and below a folder; none where there is no such folder.
+
+        Returns:
+            Bytes by the path below *folder*.
+
+        Raises:
+            ResultStoreError: The store cannot be listed.
+        """
+        try:
+            file_system, root = self._open()
+            file_system.invalidate_cache()
+            base = f"{root}/{folder}".rstrip("/")
+            found = file_system.find(base, detail=True)
+        except FileNotFoundError:
+            return {}
+        except Exception as error:
+            raise ResultStoreError(f"{folder} in {self.url} cannot be listed: {error}") from error
+        return {
+            path.removeprefix(base).lstrip("/"): int(facts["size"] or 0)
+            for path, facts in found.items()
+            if path.startswith(f"{base}/")
+        }
+
     def check(self) -> None:
         """Write, read and remove a small file. Raises ResultStoreError."""
         value = self.write(".check", "check", "application/octet-stream", b"check", "binary")
