@@ -266,7 +266,7 @@ class TestWithoutPrefect:
         server = Server(
             tmp_path / "server",
             processors=processors,
-            manager={"prefect_timeout": 60, "sync_timeout": 1},
+            manager={"prefect_timeout": 60},
             environment={"PREFECT_API_URL": prefect.connection.api_url},
         )
         with running(server):

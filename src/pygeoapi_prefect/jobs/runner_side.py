@@ -234,11 +234,14 @@ class RunnerSide(Queries):
             ).rowcount
         return said == 1
 
-    def keep_flow_run(self, claim: Claim, flow_run_id: UUID) -> bool:
-        """Note the flow run that executes the job. False for an old claim."""
+    def keep_flow_run(self, claim: Claim, flow_run_id: UUID) -> None:
+        """Note the flow run that executes a job, or did when the job ended; not that of an older claim."""
         with self.database.write() as connection:
-            kept = connection.execute(update(jobs).where(held_by(claim)).values(flow_run_id=flow_run_id)).rowcount
-        return kept == 1
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.job_id == claim.job_id, jobs.c.claim_number == claim.number)
+                .values(flow_run_id=flow_run_id)
+            )
 
     def explain_waiting(self, processes: Collection[str], message: str, *, give_up: float, reason: str) -> int:
         """

@@ -8,6 +8,7 @@ hooks, but parameters that anybody may see, and it stores the outputs where the 
 import asyncio
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from uuid import UUID
 from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.context import SyncClientContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_flow_run
@@ -24,7 +25,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from pygeoapi.process.base import BaseProcessor
 
 from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
-from pygeoapi_prefect.process.execution import execute_plain
+from pygeoapi_prefect.process.execution import JobStopped, execute_plain
 from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import is_flow
@@ -40,6 +41,7 @@ def flow_of_job(
     began: Callable[[UUID], None],
     kept: Callable[[Mapping[str, Any]], None],
     failed: Callable[[Exception], None] = lambda _: None,
+    stopped: Callable[[], None] = lambda: None,
     parameters: Sequence[str] = ("job_id", "inputs"),
 ) -> Flow[..., None]:
     """
@@ -52,6 +54,7 @@ def flow_of_job(
         began: Called in the flow run, with its id, when an attempt begins.
         kept: Called in the flow run, with the manifest, when the outputs are stored.
         failed: Called in the flow run when an attempt has failed; there may be another one.
+        stopped: Called in the flow run when SIGTERM has ended an attempt.
         parameters: Names of the flow run's parameters, which are only shown.
 
     Raises:
@@ -66,6 +69,9 @@ def flow_of_job(
             yield
         except Exception as error:
             failed(error)
+            raise
+        except (JobStopped, TerminationSignal):
+            stopped()
             raise
 
     shown_as: dict[str, Any] = {
@@ -161,7 +167,15 @@ def run_in_pool(
     """
     _connect(api_url)
     manifests: list[Mapping[str, Any]] = []
-    flow = flow_of_job(processor, order, store, began=began, kept=manifests.append)
+    flow = flow_of_job(
+        processor,
+        order,
+        store,
+        began=began,
+        kept=manifests.append,
+        # the engine would show the run as crashed; the recorder shows how the job ended
+        stopped=lambda: os._exit(0),
+    )
     with tags(*flow_run_tags(order.process_id, order.job_id)):
         running = flow(**flow_run_parameters(order.job_id, order.request))
         if flow.isasync:

@@ -25,6 +25,10 @@ from pygeoapi_prefect.schemas import JobStatus
 LOGGER = logging.getLogger(__name__)
 
 
+class JobStopped(BaseException):
+    """Raised in the main thread of a job in the pool when it is stopped, so that ``finally`` blocks run."""
+
+
 def execute_plain(processor: BaseProcessor, order: JobOrder, store: ResultStore) -> dict[str, Any]:
     """
     Execute an unmodified pygeoapi processor, and store what it returns.

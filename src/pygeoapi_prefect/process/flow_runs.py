@@ -27,6 +27,11 @@ def flow_run_tags(process_id: str, job_id: str) -> list[str]:
     return [TAG, f"process:{process_id}", f"job:{job_id}"]
 
 
+def progress_description(job_id: str) -> str:
+    """Of the progress artifact by which the recorder shows a job's own progress."""
+    return f"Progress of job {job_id}"
+
+
 def flow_run_parameters(job_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs as Prefect may show them: large ones by their type and size, secret ones not at all."""
     inputs = {name: _shortened(value) for name, value in readable_inputs(request).items()}

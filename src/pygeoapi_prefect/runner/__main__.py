@@ -20,6 +20,7 @@ import yaml
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.process.processor import flow_processes
+from pygeoapi_prefect.runner.flow_run_watch import FlowRunWatch
 from pygeoapi_prefect.runner.forkserver import Forkserver
 from pygeoapi_prefect.runner.os_processes import FileLock, in_child, start_time
 from pygeoapi_prefect.runner.pool_worker import run_worker
@@ -84,9 +85,14 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
     install_signal_handlers(service)
     recorder.start()
     link.watch(
-        watched=lambda: store.live_flow_runs(service.runner_id),
-        tell=service.flow_run_changed,
-        on_change=service.wake,
+        FlowRunWatch(
+            link.connect,
+            watched=lambda: store.live_flow_runs(service.runner_id),
+            tell=service.flow_run_changed,
+            in_progress=lambda: service.runs_of_prefect,
+            tell_progress=service.flow_run_progressed,
+            on_change=service.wake,
+        )
     )
     LOGGER.info("runner started", extra={"action": "start", "runner_id": service.runner_id})
 

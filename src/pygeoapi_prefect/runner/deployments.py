@@ -47,7 +47,7 @@ What the state of a flow run means for its job. A job that runs goes on to: betw
 """
 
 LOOK_SECONDS = 2.0
-"""Between two looks at the log and the progress of a flow run."""
+"""Between two looks at the log of a flow run."""
 
 PATIENCE_SECONDS = 15.0
 """After which a job that has not begun says what it waits for."""
@@ -63,7 +63,7 @@ class DeployedJob(HeldJob):
     Attributes:
         has_begun: Whether its flow run has.
         handed_over_at: Monotonic seconds.
-        look_at: When to look at its log and progress next, in monotonic seconds.
+        look_at: When to look at its log next, in monotonic seconds.
         is_looked_at: Whether somebody does.
         is_collected: Whether its end was seen, and its outcome is being fetched.
         last_message: That its flow run gave.
@@ -317,13 +317,10 @@ class Deployments:
             message = self._waits_for(api, job) if waited >= PATIENCE_SECONDS else None
             return lambda: self._looked(job, message)
         lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read)
-        progress = api.progress_artifacts([job.flow_run_id]).get(job.flow_run_id)
 
         def take_over() -> None:
             job.lines += lines
             job.logs_read += len(lines)
-            if progress is not None:
-                job.add_progress(int(progress.percent), progress.description)
             self._looked(job)
 
         return take_over

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from uuid import UUID
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, PrefectUnavailableError
-from pygeoapi_prefect.prefect_api import FlowRunEvents, FlowRunState, PrefectApi, PrefectRefusedError
+from pygeoapi_prefect.prefect_api import FlowRunEvents, FlowRunState, PrefectApi, PrefectRefusedError, Progress
 
 LOGGER = logging.getLogger(__name__)
 
@@ -16,6 +16,9 @@ POLL_SECONDS = 10.0
 
 POLL_WITHOUT_EVENTS_SECONDS = 2.0
 """Where the server, or a proxy before it, has no events."""
+
+PROGRESS_SECONDS = 2.0
+"""Between two looks at progress artifacts, which make no events."""
 
 _RECEIVE_SECONDS = 1.0
 _MAX_RETRY_SECONDS = 10.0
@@ -30,6 +33,8 @@ class FlowRunWatch:
             later. None says that there is no Prefect, for good.
         watched: The flow runs to poll; called in the thread. Events of others are told as well.
         tell: Called in the thread with a flow run and its state; None: it was deleted.
+        in_progress: The flow runs whose progress artifacts are asked for; called in the thread.
+        tell_progress: Called in the thread with a flow run and its progress.
         on_change: Called when :attr:`is_reachable` has changed.
 
     Attributes:
@@ -43,11 +48,15 @@ class FlowRunWatch:
         *,
         watched: Callable[[], Collection[UUID]],
         tell: Callable[[UUID, FlowRunState | None], None],
+        in_progress: Callable[[], Collection[UUID]],
+        tell_progress: Callable[[UUID, Progress], None],
         on_change: Callable[[], None],
     ) -> None:
         self._connect = connect
         self._watched = watched
         self._tell = tell
+        self._in_progress = in_progress
+        self._tell_progress = tell_progress
         self._on_change = on_change
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flow-run-watch", daemon=True)
@@ -94,14 +103,18 @@ class FlowRunWatch:
             LOGGER.warning("no events of Prefect; asking instead", extra={"action": "watch", "reason": str(error)})
             while not self._stopping.wait(POLL_WITHOUT_EVENTS_SECONDS):
                 self._poll(api)
+                self._look_at_progress(api)
             return
         try:
             # what happened between the first poll and the subscription
-            poll_at = 0.0
+            poll_at = progress_at = 0.0
             while not self._stopping.is_set():
                 if time.monotonic() >= poll_at:
                     self._poll(api)
                     poll_at = time.monotonic() + POLL_SECONDS
+                if time.monotonic() >= progress_at:
+                    self._look_at_progress(api)
+                    progress_at = time.monotonic() + PROGRESS_SECONDS
                 event = events.receive(_RECEIVE_SECONDS)
                 if event is not None:
                     self._tell(event.flow_run_id, event.state)
@@ -116,6 +129,12 @@ class FlowRunWatch:
             return
         for flow_run_id, state in api.flow_run_states(watched).items():
             self._tell(flow_run_id, state)
+
+    def _look_at_progress(self, api: PrefectApi) -> None:
+        running = self._in_progress()
+        if running:
+            for flow_run_id, progress in api.progress_artifacts(running).items():
+                self._tell_progress(flow_run_id, progress)
 
     def _change(self, is_reachable: bool, reason: str) -> None:
         if is_reachable == self.is_reachable and reason == self.reason:

@@ -26,7 +26,7 @@ from typing import Any
 from uuid import UUID
 
 from pygeoapi_prefect.jobs.records import Outcome, utc_now
-from pygeoapi_prefect.process.execution import execute_plain, failed, successful
+from pygeoapi_prefect.process.execution import JobStopped, execute_plain, failed, successful
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import is_flow, load_processor
 from pygeoapi_prefect.process.progress import progress_goes_to
@@ -55,10 +55,6 @@ class Assignment:
     result_store: str
     scratch: str
     prefect_api_url: str | None = None
-
-
-class JobStopped(BaseException):
-    """Raised in the job's main thread when the job is stopped, so that ``finally`` blocks run."""
 
 
 def run_worker(connection: Connection) -> None:

@@ -2,12 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Collection
 from dataclasses import replace
-from uuid import UUID
 
 from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
-from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi, PrefectConnection, configured_connection
+from pygeoapi_prefect.prefect_api import PrefectApi, PrefectConnection, configured_connection
 from pygeoapi_prefect.runner.flow_run_watch import FlowRunWatch
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.runner.presence import Presence, RunnerStatus
@@ -105,14 +103,9 @@ class PrefectLink:
 
     # ---------------------------------------------------------------- the watch
 
-    def watch(
-        self,
-        watched: Callable[[], Collection[UUID]],
-        tell: Callable[[UUID, FlowRunState | None], None],
-        on_change: Callable[[], None],
-    ) -> None:
-        """Watch flow runs from now on; the arguments are those of :class:`FlowRunWatch`."""
-        self._watch = FlowRunWatch(self.connect, watched=watched, tell=tell, on_change=on_change)
+    def watch(self, watch: FlowRunWatch) -> None:
+        """Watch flow runs from now on."""
+        self._watch = watch
         self._watch.start()
 
     @property

@@ -24,7 +24,13 @@ from pygeoapi_prefect.prefect_api import (
     PrefectApi,
     PrefectRefusedError,
 )
-from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
+from pygeoapi_prefect.process.flow_runs import (
+    flow_name,
+    flow_run_name,
+    flow_run_parameters,
+    flow_run_tags,
+    progress_description,
+)
 from pygeoapi_prefect.schemas import JobStatus
 
 LOGGER = logging.getLogger(__name__)
@@ -42,6 +48,9 @@ ENDED_STATES: tuple[FlowRunStateType, ...] = ("COMPLETED", "FAILED", "CANCELLED"
 
 LATE = timedelta(seconds=15)
 """Prefect's server sets its own times; a job recorded later than this carries ours in parameters, log and a tag."""
+
+_LAST_WORDS = timedelta(seconds=2)
+"""Time for a pool worker that is being stopped to tell its flow run."""
 
 _BATCH = 50
 _LIVE_BATCH = 1000
@@ -177,6 +186,9 @@ class Recorder:
                 if not self._is_quiet(recording.details.job):
                     return True
                 self._try_to_record(recording)
+            if len(ended) < _BATCH:
+                # some may be left for later
+                return is_left or bool(ended)
         return is_left
 
     def _is_quiet(self, job: Job) -> bool:
@@ -207,6 +219,9 @@ class Recorder:
             if job.process_id in self._deployed:
                 self._end(job)
                 return
+            assert job.finished is not None
+            if utc_now() - job.finished < _LAST_WORDS:
+                return
             # it ended before Prefect had it
         flow_run_id = recording.flow_run_id or self._create_flow_run(recording.details)
         self._send_logs(flow_run_id, recording)
@@ -234,11 +249,12 @@ class Recorder:
         # of a success the run has told by itself
         if job.status is not JobStatus.SUCCESSFUL:
             state = self._api.flow_run_states([flow_run_id])[flow_run_id]
-            if state is not None and state.type not in ENDED_STATES and not is_deployed:
+            has_ended = state is None or state.type in ENDED_STATES
+            if not has_ended and not is_deployed:
                 self._api.set_flow_run_state(
                     flow_run_id, state_type=FLOW_RUN_STATES[job.status], message=job.message, force=True
                 )
-            elif state is not None and state.type not in (*ENDED_STATES, "CANCELLING"):
+            elif state is not None and not has_ended and state.type != "CANCELLING":
                 self._api.set_flow_run_state(flow_run_id, state_type="CANCELLING", message=job.message, force=False)
         self._end(job)
 
@@ -279,7 +295,7 @@ class Recorder:
             if job.status.is_terminal:
                 return
             shown.artifact_id = self._api.create_progress_artifact(
-                flow_run_id, key="progress", progress=job.progress, description=f"Progress of job {job.job_id}"
+                flow_run_id, key="progress", progress=job.progress, description=progress_description(job.job_id)
             )
         else:
             self._api.update_progress_artifact(shown.artifact_id, job.progress)

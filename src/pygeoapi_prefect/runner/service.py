@@ -16,7 +16,8 @@ from uuid import UUID
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, ResultStoreError, UnknownJobError
 from pygeoapi_prefect.jobs import Claim, JobDetails, JobStore, Outcome, RunnerRecord, Wakeups
-from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi
+from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi, Progress
+from pygeoapi_prefect.process.flow_runs import progress_description
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.runner.deployments import DeployedJob, Deployments
 from pygeoapi_prefect.runner.forkserver import Forkserver
@@ -131,7 +132,8 @@ class RunnerService:
         )
         self._engine_processes = frozenset(flow_processes) - self._deployments.processes
         self._host = this_host()
-        self._flow_runs: SimpleQueue[tuple[UUID, FlowRunState | None]] = SimpleQueue()
+        self._heard: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._runs_of_prefect: tuple[UUID, ...] = ()
         self._due: list[Callable[[], Any]] = []
         self._unwritten: list[tuple[HeldJob, Outcome]] = []
         self._cleanups: list[tuple[str, str]] = []
@@ -165,8 +167,18 @@ class RunnerService:
 
     def flow_run_changed(self, flow_run_id: UUID, state: FlowRunState | None) -> None:
         """A flow run has this state now; None: it was deleted. From any thread, as often as one likes."""
-        self._flow_runs.put((flow_run_id, state))
+        self._heard.put(partial(self._heed_state, flow_run_id, state))
         self.wake()
+
+    def flow_run_progressed(self, flow_run_id: UUID, progress: Progress) -> None:
+        """A flow run shows this progress in Prefect. From any thread, as often as one likes."""
+        self._heard.put(partial(self._heed_progress, flow_run_id, progress))
+        self.wake()
+
+    @property
+    def runs_of_prefect(self) -> list[UUID]:
+        """The flow runs that execute jobs, rather than show them."""
+        return list(self._runs_of_prefect)
 
     @property
     def needs_prefect(self) -> frozenset[str]:
@@ -291,14 +303,23 @@ class RunnerService:
         self._deployments.settle()
         while True:
             try:
-                flow_run_id, state = self._flow_runs.get_nowait()
+                self._heard.get_nowait()()
             except Empty:
-                return
-            if self._deployments.heed(flow_run_id, state) or state is None:
-                continue
-            # somebody cancelled it in Prefect; of a run in the pool only this runner can stop the work
-            if state.type in ("CANCELLING", "CANCELLED"):
-                self._due.append(partial(self._dismiss_flow_run, flow_run_id))
+                break
+        self._runs_of_prefect = tuple(job.flow_run_id for job in self._held if job.flow_run_id is not None)
+
+    def _heed_state(self, flow_run_id: UUID, state: FlowRunState | None) -> None:
+        if self._deployments.heed(flow_run_id, state) or state is None:
+            return
+        # somebody cancelled it in Prefect; of a run in the pool only this runner can stop the work
+        if state.type in ("CANCELLING", "CANCELLED"):
+            self._due.append(partial(self._dismiss_flow_run, flow_run_id))
+
+    def _heed_progress(self, flow_run_id: UUID, progress: Progress) -> None:
+        for job in self._held:
+            # what the recorder shows came from here
+            if job.flow_run_id == flow_run_id and progress.description != progress_description(job.job_id):
+                job.add_progress(int(progress.percent), progress.description)
 
     def _dismiss_flow_run(self, flow_run_id: UUID) -> None:
         for job in self._pool.jobs:
@@ -413,6 +434,8 @@ class RunnerService:
     def _pool_job_ended(self, job: HeldJob, outcome: Outcome | None, was_killed: bool) -> None:
         if outcome is not None:
             self._unwritten.append((job, outcome))
+        elif job.flow_run_id is not None and not job.flow_run_kept:
+            self._due.append(partial(self._store.keep_flow_run, job.claim, job.flow_run_id))
         if was_killed:
             self._delete_traces(job.claim)
             if job.is_stopping:
