@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pygeoapi_prefect.manager import PrefectManager
     from pygeoapi_prefect.process.base import BasePrefectProcessor
+    from pygeoapi_prefect.process.dask import DaskCluster
     from pygeoapi_prefect.process.flow import FlowProcessor
     from pygeoapi_prefect.process.progress import report_progress
 
-__all__ = ["BasePrefectProcessor", "FlowProcessor", "PrefectManager", "report_progress"]
+__all__ = ["BasePrefectProcessor", "DaskCluster", "FlowProcessor", "PrefectManager", "report_progress"]
 
 _HOMES = {
     "BasePrefectProcessor": "pygeoapi_prefect.process.base",
+    "DaskCluster": "pygeoapi_prefect.process.dask",
     "FlowProcessor": "pygeoapi_prefect.process.flow",
     "PrefectManager": "pygeoapi_prefect.manager",
     "report_progress": "pygeoapi_prefect.process.progress",

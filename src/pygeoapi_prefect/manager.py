@@ -333,12 +333,23 @@ class _PerProcess:
 
 
 def secret_inputs(description: Mapping[str, Any]) -> list[str]:
-    """Inputs whose schema says that nobody shall read them: ``writeOnly: true`` or ``format: password``."""
+    """
+    Inputs that hold something that nobody shall read.
+
+    A part of their schema, however deep, says ``writeOnly: true`` or ``format: password``. The whole input counts as
+    secret then: what is secret within it need not be told apart wherever inputs are shown.
+    """
     return [
-        name
-        for name, declared in (description.get("inputs") or {}).items()
-        if (schema := declared.get("schema") or {}).get("writeOnly") is True or schema.get("format") == "password"
+        name for name, declared in (description.get("inputs") or {}).items() if _holds_secret(declared.get("schema"))
     ]
+
+
+def _holds_secret(schema: Any) -> bool:
+    """Descends into every member, known as one with schemas or not: a secret that is missed is shown to everybody."""
+    if isinstance(schema, Mapping):
+        is_secret = schema.get("writeOnly") is True or schema.get("format") == "password"
+        return is_secret or any(map(_holds_secret, schema.values()))
+    return isinstance(schema, list | tuple) and any(map(_holds_secret, schema))
 
 
 def _to_host(job: Job) -> dict[str, Any]:

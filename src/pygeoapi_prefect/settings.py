@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlalchemy.engine import URL, make_url
@@ -20,6 +20,7 @@ from pygeoapi_prefect.exceptions import ConfigurationError
 
 MANAGER_KEY = "server.manager"
 BLOCK_REFERENCE = r"^[a-z0-9-]+/[^/\s]+$"
+DASK_ADDRESS_RULE = r"^(tcp|tls|https?)://[^/\s]+(/\S*)?$"
 
 
 class _Section(BaseModel):
@@ -116,6 +117,8 @@ class ProcessSettings(_Section):
             does not survive a fork.
         time_limit: Seconds that a job may run before it is stopped and failed; None for no limit.
         rerun_lost: Whether a job whose runner was lost is run again from the start instead of failed.
+        dask_addresses: Where jobs may connect to when their inputs choose a Dask cluster; ``*`` stands for any text
+            within a host, a port or a segment of the path. Without one, no cluster can be chosen.
     """
 
     flow: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
@@ -127,6 +130,7 @@ class ProcessSettings(_Section):
     isolation: Literal["fork", "spawn"] = "fork"
     time_limit: float | None = Field(default=None, gt=0)
     rerun_lost: bool = False
+    dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()
 
 
 class ManagerSettings(_Section):

@@ -24,7 +24,8 @@ from prefect.runtime import flow_run as this_flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from pygeoapi.process.base import BaseProcessor
 
-from pygeoapi_prefect.exceptions import ConfigurationError, PrefectUnavailableError
+from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError, PrefectUnavailableError
+from pygeoapi_prefect.process.dask import DaskCluster
 from pygeoapi_prefect.process.execution import JobStopped, execute_plain
 from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.orders import JobOrder
@@ -58,7 +59,7 @@ def flow_of_job(
         parameters: Names of the flow run's parameters, which are only shown.
 
     Raises:
-        InvalidInputsError: The inputs do not fit.
+        InvalidInputsError: The inputs do not fit, or choose a cluster that is of no use.
         ConfigurationError: The process's storage block is missing or of no use.
     """
 
@@ -87,7 +88,10 @@ def flow_of_job(
         return Flow(fn=_named(execute, order, parameters), name=flow_name(order.process_id), **shown_as)
     user, convention = processor.flow, processor.convention
     block_reference, block = storage_of(order, store) if convention.needs_block else (None, None)
-    arguments = convention.arguments(order, processor.metadata, block_reference)
+    arguments = {
+        name: value.allowing(order.settings.dask_addresses) if isinstance(value, DaskCluster) else value
+        for name, value in convention.arguments(order, processor.metadata, block_reference).items()
+    }
 
     def finish(returned: Any) -> None:
         kept(convention.store(returned, order, processor.metadata, store, block))
@@ -100,7 +104,7 @@ def flow_of_job(
         with attempt():
             finish(user.fn(**arguments))
 
-    return Flow(
+    return _JobFlow(
         fn=_named(run_async if user.isasync else run, order, parameters),
         name=user.name,
         version=user.version,
@@ -132,12 +136,41 @@ def _named(function: Any, order: JobOrder, parameters: Sequence[str]) -> Any:
 
 
 def _task_runner(arguments: Mapping[str, Any]) -> Any:
-    """Of the cluster that one of the job's inputs chooses, if any does."""
-    for value in arguments.values():
+    """
+    Of the cluster that one of the job's inputs chooses, if any does.
+
+    Raises:
+        InvalidInputsError: The cluster is of no use; names the input.
+    """
+    for name, value in arguments.items():
         choose = getattr(value, "task_runner", None)
         if callable(choose):
-            return choose()
+            try:
+                return choose()
+            except InvalidInputsError as error:
+                raise InvalidInputsError(
+                    f"Input {name!r}: {error}", user_msg=f"Input {name!r}: {error.client_message}"
+                ) from error
     return None
+
+
+class _JobFlow(Flow[..., None]):
+    """
+    The flow of a job.
+
+    Prefect sends the flow along with every task that runs in another process, where only its name is read. What goes
+    there has neither the job's inputs, some of them secret, nor the connection to the runner.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _elsewhere, (self.name,)
+
+
+def _elsewhere(name: str) -> Flow[..., None]:
+    def run() -> None:
+        raise RuntimeError("This stands for the flow of a job where its tasks run.")
+
+    return Flow(fn=run, name=name)
 
 
 def run_in_pool(
