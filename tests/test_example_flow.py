@@ -257,6 +257,45 @@ def test_second_attempt_is_one_job(served):
 
 
 @pytest.fixture(scope="module")
+def on_a_worker(served):
+    """The demo's own deployment and worker, over the server of the other tests; the demo module."""
+    server, prefect = served
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYGEOAPI_CONFIG", "PYTHONPATH", "PREFECT_HOME"):
+            patch.setenv(name, server.environment[name])
+        patch.delenv("PREFECT_API_URL", raising=False)
+        patch.syspath_prepend(EXAMPLE)
+        demo = importlib.import_module("demo")
+        log = server.folder / "worker.log"
+        with demo.deployed(str(prefect.client.base_url), log):
+            yield demo
+    assert "stopped!" in log.read_text()
+
+
+def test_deployment(served, on_a_worker, item, raster):
+    """The same flow on a worker of the work pool is one job with the same item and, to the byte, the same raster."""
+    server, prefect = served
+    job_id = server.submit("slope-item-deployed", {"bbox": VALLEY}, response="document")
+    job = server.wait_for(job_id, "successful", "failed", within=60)
+    assert job["status"] == "successful", job["message"]
+    document = server.results(job_id).json()
+    assert base64.b64decode(document["raster"]["value"]) == raster
+    made = document["item"].get("value", document["item"])
+    assert {**made["properties"], "created": None} == {**item["properties"], "created": None}
+    assert (made["id"], made["assets"]) == (item["id"], item["assets"])
+    run = prefect.ended(job_id)
+    assert (run["state_type"], run["work_pool_name"]) == ("COMPLETED", "terrain")
+
+
+def test_demo_tells_what_the_flow_made(served, on_a_worker, capsys):
+    """The demo prints the item and its numbers."""
+    on_a_worker.execute_flow(served[0].client, IN_THE_POOL)
+    told = capsys.readouterr().out
+    assert "STAC 1.1.0 Item slope_-84.30042_36.16042_-84.16042_36.25042" in told
+    assert "18144 cells, mean 16.2°" in told
+
+
+@pytest.fixture(scope="module")
 def block(served):
     """The folder behind the block ``remote-file-system/test-sb1-results``, which the configuration names."""
     server, prefect = served
