@@ -67,7 +67,7 @@ class DeploymentSettings(_Section):
     The keys under ``processor.prefect.deployment``: the process runs as a Prefect deployment.
 
     Attributes:
-        name: Of the deployment. ``<flow>/<deployment>`` names one that somebody else made, as ``pygeoapi-prefect`` 0.9
+        name: Of the deployment; by default the process's id. ``<flow>/<deployment>`` names one that somebody else made, as ``pygeoapi-prefect`` 0.9
             had it: it is run as it is and never changed.
         work_pool: Where it runs; made when it is missing.
         work_pool_type: Of a work pool that is made, such as ``process``, ``docker`` or ``kubernetes``.
@@ -83,7 +83,7 @@ class DeploymentSettings(_Section):
         result_storage_key_template: Of 0.9: the result's key, with ``{job_id}``.
     """
 
-    name: str = Field(default="pygeoapi", min_length=1)
+    name: str = Field(min_length=1)
     work_pool: str | None = None
     work_pool_type: str = Field(default="process", min_length=1)
     queue: str | None = None
@@ -229,6 +229,9 @@ def process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSet
     section = processor.get("prefect") or {}
     if not isinstance(section, Mapping):
         raise ConfigurationError(f"{yaml_key}.prefect must be a mapping")
+    if isinstance(deployment := section.get("deployment"), Mapping):
+        # flows may serve several processes, and Prefect tells the deployments of one flow by their names
+        section = {**section, "deployment": {"name": process_id, **deployment}}
     return ProcessSettings.parse(section, f"{yaml_key}.prefect")
 
 
