@@ -36,7 +36,7 @@ GREETINGS = {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(prefect_server, tmp_path_factory):
     """Stock ``pygeoapi serve`` with the example's own processes, and a copy of its folder in which grids can vanish."""
     folder = tmp_path_factory.mktemp("example")
     example = shutil.copytree(EXAMPLE, folder / "terrain", ignore=shutil.ignore_patterns("__pycache__"))
@@ -46,12 +46,13 @@ def served(tmp_path_factory):
         folder,
         front="flask",
         processors={name: resource["processor"] for name, resource in resources.items()} | GREETINGS,
-        environment={"PYTHONPATH": os.pathsep.join(filter(None, [str(example), os.environ.get("PYTHONPATH")]))},
+        environment={
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(example), os.environ.get("PYTHONPATH")])),
+            "PREFECT_API_URL": prefect_server.connection.api_url,
+        },
     )
-    del server.environment["PREFECT_API_URL"]
     with running(server):
-        status = eventually(lambda: s if (s := server.runner()).prefect_api_url else None, within=90)
-        yield server, Prefect(status.prefect_api_url)
+        yield server, Prefect(prefect_server.connection.api_url)
 
 
 @pytest.fixture(scope="module")
@@ -261,9 +262,8 @@ def on_a_worker(served):
     """The demo's own deployment and worker, over the server of the other tests; the demo module."""
     server, prefect = served
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("PYGEOAPI_CONFIG", "PYTHONPATH", "PREFECT_HOME"):
+        for name in ("PYGEOAPI_CONFIG", "PYTHONPATH", "PREFECT_HOME", "PREFECT_API_URL"):
             patch.setenv(name, server.environment[name])
-        patch.delenv("PREFECT_API_URL", raising=False)
         patch.syspath_prepend(EXAMPLE)
         demo = importlib.import_module("demo")
         log = server.folder / "worker.log"
@@ -302,7 +302,7 @@ def block(served):
     folder = server.folder / "sb1-results"
     with temporary_settings({PREFECT_API_URL: str(prefect.client.base_url)}):
         # Prefect refuses file://, and wants a host: the path starts at the working directory, which jobs share with us
-        RemoteFileSystem(basepath=f"local://{os.path.relpath(folder)}").save("test-sb1-results")
+        RemoteFileSystem(basepath=f"local://{os.path.relpath(folder)}").save("test-sb1-results", overwrite=True)
     return folder
 
 
