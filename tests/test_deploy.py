@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import fsspec
 import httpx
 import psutil
 import pytest
@@ -27,11 +29,12 @@ from pygeoapi_prefect.process.code import CodeChangedError, CodeChanges, changes
 from pygeoapi_prefect.process.flow_runs import flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.handed_over import HandedOver
 from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.results.blocks import StorageBlock
 from pygeoapi_prefect.runner.deployments import find_deployment
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.runner.presence import Presence, RunnerStatus
 from pygeoapi_prefect.settings import process_settings
-from serving import NOWHERE, eventually
+from serving import NOWHERE, eventually, free_port
 
 FLOWS = '''
 """A flow and the module that it needs."""
@@ -54,6 +57,7 @@ class Package:
     def __init__(self, folder: Path) -> None:
         self.name = f"package_{uuid4().hex[:8]}"
         self.flow = self.name.replace("_", "-")
+        self.process_id = f"slope-{self.flow}"
         self.folder = folder / self.name
         self.folder.mkdir(parents=True)
         self.write("__init__.py", "")
@@ -142,21 +146,21 @@ def test_a_deployment_is_what_the_configuration_says(
     resource = package.resource(
         queue="fast", storage_block=local_block, storage_sub_path="code/slope", job_variables={"env": {"A": "1"}}
     )
-    done = deploy(api, "slope", resource)
+    done = deploy(api, package.process_id, resource)
     found = api.deployment(f"{package.flow}/pygeoapi")
     assert (done.action, done.name) == ("created", found.name)
     assert (found.entrypoint, found.path) == (ENTRYPOINT, None)
-    assert found.tags == {"pygeoapi", "process:slope"}
-    assert (found.description, found.version) == ("Multiply.", "2")
+    assert found.tags == {"pygeoapi", f"process:{package.process_id}"}
+    assert (found.description, found.version) == ("Multiply", "2")
     assert (found.work_pool_name, found.work_queue_name) == (f"pool-{package.name}", "fast")
     assert found.job_variables == {"env": {"A": "1"}}
     assert found.pull_steps == [
         {"pygeoapi_prefect.process.code.pull_from_block": {"block": local_block, "sub_path": "code/slope"}}
     ]
     assert raw.get(f"/deployments/{found.deployment_id}").json()["enforce_parameter_schema"] is False
-    settings = process_settings("slope", resource).deployment
+    settings = process_settings(package.process_id, resource).deployment
     assert settings is not None
-    assert find_deployment(api, "slope", settings).deployment_id == found.deployment_id
+    assert find_deployment(api, package.process_id, settings).deployment_id == found.deployment_id
 
 
 def test_an_unmodified_processor_has_the_flow_of_its_process(api: PrefectApi) -> None:
@@ -172,9 +176,9 @@ def test_an_unmodified_processor_has_the_flow_of_its_process(api: PrefectApi) ->
 def test_the_second_time_nothing_changes(api: PrefectApi, package: Package, block: str, raw: httpx.Client) -> None:
     """Deploying again says ``unchanged``, and touches neither the deployment nor the code."""
     resource = package.resource(storage_block=block, queue="fast", job_variables={"stream_output": False})
-    deployment_id = api.deployment(deploy(api, "slope", resource).name).deployment_id
+    deployment_id = api.deployment(deploy(api, package.process_id, resource).name).deployment_id
     before = raw.get(f"/deployments/{deployment_id}").json()["updated"]
-    done = deploy(api, "slope", resource)
+    done = deploy(api, package.process_id, resource)
     assert (done.action, done.changes) == ("unchanged", ())
     assert raw.get(f"/deployments/{deployment_id}").json()["updated"] == before
 
@@ -182,11 +186,11 @@ def test_the_second_time_nothing_changes(api: PrefectApi, package: Package, bloc
 def test_changes_are_told_field_by_field(api: PrefectApi, package: Package, raw: httpx.Client) -> None:
     """Each changed field is told with its old and new value, the environment without; tags of others stay."""
     first = package.resource(job_variables={"stream_output": True, "env": {"TOKEN": "old-secret", "A": "1"}})
-    name = deploy(api, "slope", first).name
+    name = deploy(api, package.process_id, first).name
     found = api.deployment(name)
-    api.set_deployment_tags(found.deployment_id, {*found.tags, "of-a-person"})
+    raw.patch(f"/deployments/{found.deployment_id}", json={"tags": [*found.tags, "of-a-person"]}).raise_for_status()
     second = package.resource(queue="slow", job_variables={"stream_output": False, "env": {"TOKEN": "new-secret"}})
-    done = deploy(api, "slope", second)
+    done = deploy(api, package.process_id, second)
     assert done.action == "updated"
     assert done.changes == (
         "work queue 'slow' created",
@@ -195,8 +199,8 @@ def test_changes_are_told_field_by_field(api: PrefectApi, package: Package, raw:
         "job_variables.env.TOKEN: changed",
         "job_variables.stream_output: true → false",
     )
-    assert api.deployment(name).tags == {"pygeoapi", "process:slope", "of-a-person"}
-    assert deploy(api, "slope", second).action == "unchanged"
+    assert api.deployment(name).tags == {"pygeoapi", f"process:{package.process_id}", "of-a-person"}
+    assert deploy(api, package.process_id, second).action == "unchanged"
 
 
 def test_a_dry_run_changes_nothing_and_tells_all(
@@ -204,36 +208,29 @@ def test_a_dry_run_changes_nothing_and_tells_all(
 ) -> None:
     """What a dry run tells is what the run then does; before that there is no pool, no deployment and no code."""
     resource = package.resource(storage_block=local_block, queue="fast")
-    told = deploy(api, "slope", resource, is_dry_run=True)
+    told = deploy(api, package.process_id, resource, is_dry_run=True)
     assert api.work_pool(f"pool-{package.name}") is None
     with pytest.raises(DeploymentNotFoundError):
         api.deployment(told.name)
     assert not (tmp_path / "block").exists()
-    assert deploy(api, "slope", resource) == told
+    assert deploy(api, package.process_id, resource) == told
     package.write("factor.py", "FACTOR = 7\n")
     changed = package.resource(storage_block=local_block, queue="slow")
-    told = deploy(api, "slope", changed, is_dry_run=True)
+    told = deploy(api, package.process_id, changed, is_dry_run=True)
     assert told.action == "updated"
     assert api.deployment(told.name).work_queue_name == "fast"
     assert api.work_queue(f"pool-{package.name}", "slow") is None
-    assert deploy(api, "slope", changed) == told
+    assert deploy(api, package.process_id, changed) == told
 
 
-def test_a_renamed_flow_leaves_no_second_deployment(api: PrefectApi, package: Package) -> None:
-    """Runners find the deployment of the flow's present name, however often the old one is touched."""
-    process_id = f"slope-{package.name}"
-    old = deploy(api, process_id, package.resource()).name
+def test_a_process_has_one_deployment_of_a_name(api: PrefectApi, package: Package) -> None:
+    """Runners could not tell two apart: after a flow was renamed the old one is to be deleted first, and is named."""
+    old = deploy(api, package.process_id, package.resource()).name
     package.write("flows.py", FLOWS.format(package=package.name, flow=f"new-{package.flow}"))
     package.forget()
-    done = deploy(api, process_id, package.resource())
-    assert done.name == f"new-{package.flow}/pygeoapi"
-    assert any(old in change for change in done.changes)
-    settings = process_settings(process_id, package.resource()).deployment
-    assert settings is not None
-    assert [found.name for found in api.find_deployments(name="pygeoapi", tags=[f"process:{process_id}"])] == [
-        done.name
-    ]
-    assert deploy(api, process_id, package.resource()).action == "unchanged"
+    with pytest.raises(ConfigurationError, match=rf"deployment\.name: .*prefect deployment delete '{old}'"):
+        deploy(api, package.process_id, package.resource())
+    assert deploy(api, package.process_id, package.resource(name="another")).action == "created"
 
 
 def test_deployments_of_others_are_not_touched(api: PrefectApi, package: Package) -> None:
@@ -241,10 +238,10 @@ def test_deployments_of_others_are_not_touched(api: PrefectApi, package: Package
     name = f"{package.flow}/pygeoapi"
     api.save_deployment(name, entrypoint="module.flow", version="theirs")
     with pytest.raises(ConfigurationError, match=rf"deployment\.name: .*prefect deployment delete '{name}'"):
-        deploy(api, "slope", package.resource())
+        deploy(api, package.process_id, package.resource())
     api.save_deployment(name, entrypoint="module.flow", version="theirs", tags=["pygeoapi", "process:aspect"])
     with pytest.raises(ConfigurationError, match="belongs to process 'aspect'"):
-        deploy(api, "slope", package.resource())
+        deploy(api, package.process_id, package.resource())
     assert api.deployment(name).version == "theirs"
 
 
@@ -261,11 +258,10 @@ def test_processes_of_one_flow_need_names(package: Package, make_package: Callab
 
 def test_leftovers(api: PrefectApi, package: Package) -> None:
     """A deployment whose process is gone is told, with its process; one that is kept is not."""
-    process_id = f"slope-{package.name}"
-    plan = planned(process_id, package.resource())
+    plan = planned(package.process_id, package.resource())
     Deployer(api, "/results").deploy(plan)
-    assert (plan.name, process_id) in leftovers(api, [])
-    assert (plan.name, process_id) not in leftovers(api, [plan])
+    assert (plan.name, package.process_id) in leftovers(api, [])
+    assert (plan.name, package.process_id) not in leftovers(api, [plan])
     assert api.deployment(plan.name)
 
 
@@ -274,13 +270,13 @@ def test_leftovers(api: PrefectApi, package: Package) -> None:
 
 def test_pool_and_queue_are_made_once(api: PrefectApi, package: Package) -> None:
     """A missing pool is made with the type's template and a missing queue in it; those that are there stay."""
-    done = deploy(api, "slope", package.resource(work_pool_type="docker", queue="fast"))
+    done = deploy(api, package.process_id, package.resource(work_pool_type="docker", queue="fast"))
     name = f"pool-{package.name}"
     assert done.changes == (f"work pool '{name}' of type 'docker' created", "work queue 'fast' created")
     pool = api.work_pool(name)
     assert pool is not None
     assert (pool.type, pool.base_job_template) == ("docker", api.work_pool_types()["docker"])
-    assert deploy(api, "slope", package.resource(work_pool_type="docker", queue="fast")).changes == ()
+    assert deploy(api, package.process_id, package.resource(work_pool_type="docker", queue="fast")).changes == ()
 
 
 @pytest.mark.parametrize(
@@ -307,8 +303,8 @@ def test_what_is_wrong_is_named_and_nothing_is_changed(
     api: PrefectApi, package: Package, deployment: dict[str, Any], message: str
 ) -> None:
     """Each mistake is told with its YAML key before anything is made."""
-    with pytest.raises(ConfigurationError, match=rf"resources\.slope\.processor\.prefect\.{message}"):
-        deploy(api, "slope", package.resource(**deployment))
+    with pytest.raises(ConfigurationError, match=rf"resources\.{package.process_id}\.processor\.prefect\.{message}"):
+        deploy(api, package.process_id, package.resource(**deployment))
     assert api.work_pool(f"pool-{package.name}") is None
 
 
@@ -316,8 +312,8 @@ def test_a_pool_keeps_its_type(api: PrefectApi, package: Package) -> None:
     """A type that is said must be the pool's; a pool that is there needs none."""
     api.create_work_pool(f"pool-{package.name}", "docker", api.work_pool_types()["docker"])
     with pytest.raises(ConfigurationError, match=r"work_pool_type is 'process', but .* 'docker'"):
-        deploy(api, "slope", package.resource(work_pool_type="process"))
-    assert deploy(api, "slope", package.resource(image="gis:1")).action == "created"
+        deploy(api, package.process_id, package.resource(work_pool_type="process"))
+    assert deploy(api, package.process_id, package.resource(image="gis:1")).action == "created"
 
 
 def job_configuration(api: PrefectApi, name: str) -> dict[str, Any]:
@@ -342,12 +338,12 @@ def test_docker(api: PrefectApi, package: Package) -> None:
         image="registry.example.org/gis:1.0",
         job_variables={"env": {"GDAL_CACHEMAX": "512"}, "volumes": ["/srv/results:/srv/results"], "mem_limit": "4g"},
     )
-    done = deploy(api, "slope", resource)
+    done = deploy(api, package.process_id, resource)
     job = job_configuration(api, done.name)
     assert (job["image"], job["env"]) == ("registry.example.org/gis:1.0", {"GDAL_CACHEMAX": "512"})
     assert (job["volumes"], job["mem_limit"], job["stream_output"]) == (["/srv/results:/srv/results"], "4g", True)
     assert any("results go to /results: mount it" in note for note in done.notes)
-    assert deploy(api, "slope", resource).action == "unchanged"
+    assert deploy(api, package.process_id, resource).action == "unchanged"
 
 
 def test_kubernetes(api: PrefectApi, package: Package) -> None:
@@ -357,12 +353,12 @@ def test_kubernetes(api: PrefectApi, package: Package) -> None:
         image="registry.example.org/gis:1.0",
         job_variables={"namespace": "gis", "env": {"GDAL_CACHEMAX": "512"}, "memory_limit": "4Gi"},
     )
-    job = job_configuration(api, deploy(api, "slope", resource).name)["job_manifest"]
+    job = job_configuration(api, deploy(api, package.process_id, resource).name)["job_manifest"]
     [container] = job["spec"]["template"]["spec"]["containers"]
     assert (job["kind"], job["metadata"]["namespace"]) == ("Job", "gis")
     assert (container["image"], container["env"]) == ("registry.example.org/gis:1.0", {"GDAL_CACHEMAX": "512"})
     assert container["resources"]["limits"]["memory"] == "4Gi"
-    assert deploy(api, "slope", resource).action == "unchanged"
+    assert deploy(api, package.process_id, resource).action == "unchanged"
 
 
 # ---------------------------------------------------------------- code
@@ -376,22 +372,61 @@ def test_deployments_share_a_block(
     folder.mkdir()
     (folder / "theirs.txt").write_text("somebody's")
     packages = make_package(), make_package()
-    for process_id, package in zip(("a", "b"), packages, strict=True):
-        deploy(api, process_id, package.resource(storage_block=block))
+    one, other = packages
+    for package in packages:
+        deploy(api, package.process_id, package.resource(storage_block=block))
     after = files_below(folder)
-    assert {name.split("/")[0] for name in after} == {"theirs.txt", "a", "b"}
-    packages[0].write("factor.py", "FACTOR = 7\n")
-    assert deploy(api, "a", packages[0].resource(storage_block=block)).changes == ("code: 1 file uploaded",)
+    assert {name.split("/")[0] for name in after} == {"theirs.txt", one.process_id, other.process_id}
+    one.write("factor.py", "FACTOR = 7\n")
+    assert deploy(api, one.process_id, one.resource(storage_block=block)).changes == ("code: 1 file uploaded",)
     assert {name for name, text in files_below(folder).items() if after.get(name) != text} == {
-        "a/.pygeoapi-prefect.json",
-        f"a/{packages[0].name}/factor.py",
+        f"{one.process_id}/.pygeoapi-prefect.json",
+        f"{one.process_id}/{one.name}/factor.py",
     }
     pulled = tmp_path / "pulled"
-    pull(ResultStore(str(folder)), "b", pulled)
-    assert set(files_below(pulled)) == {
-        f"{packages[1].name}/{name}" for name in ("__init__.py", "factor.py", "flows.py")
-    }
+    pull(ResultStore(str(folder)), other.process_id, pulled)
+    assert set(files_below(pulled)) == {f"{other.name}/{name}" for name in ("__init__.py", "factor.py", "flows.py")}
     assert set(files_below(folder)) == set(after)
+
+
+@pytest.fixture
+def s3_block(raw: httpx.Client, tmp_path: Path) -> Iterator[str]:
+    """A storage block in a bucket of a real S3 server."""
+    port = free_port()
+    with (tmp_path / "s3.log").open("wb") as log:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        options = {"key": "key", "secret": "secret", "client_kwargs": {"endpoint_url": f"http://127.0.0.1:{port}"}}
+        eventually(lambda: is_listening(port), within=20, what="an answer of the S3 server")
+        fsspec.filesystem("s3", **options).mkdir("code")
+        yield save_block(raw, "remote-file-system", {"basepath": "s3://code/below", "settings": options})
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_code_in_a_bucket(api: PrefectApi, package: Package, s3_block: str, tmp_path: Path) -> None:
+    """S3 is as good as a folder: what is uploaded is pulled, the second time nothing, removed files are removed."""
+    package.write("gone.py", "")
+    resource = package.resource(storage_block=s3_block)
+    assert "code: 4 files uploaded" in deploy(api, package.process_id, resource).changes
+    assert deploy(api, package.process_id, resource).action == "unchanged"
+    (package.folder / "gone.py").unlink()
+    package.write("factor.py", "FACTOR = 7\n")
+    assert deploy(api, package.process_id, resource).changes == ("code: 1 file uploaded, 1 file removed",)
+    block = StorageBlock.from_document(s3_block, api.block_document(s3_block).data)
+    assert set(block.store.files(package.process_id)) == {
+        ".pygeoapi-prefect.json",
+        *(f"{package.name}/{name}" for name in ("__init__.py", "factor.py", "flows.py")),
+    }
+    pull(block.store, package.process_id, tmp_path / "pulled")
+    assert files_below(tmp_path / "pulled")[f"{package.name}/factor.py"] == "FACTOR = 7\n"
 
 
 def test_one_folder_for_different_code_is_refused(make_package: Callable[[], Package]) -> None:
@@ -473,8 +508,8 @@ def test_a_folder_of_code(package: Package, tmp_path: Path) -> None:
     """With ``code`` the whole folder goes up, with modules beside the package."""
     (tmp_path / "code" / "beside.py").write_text("")
     place = {"storage_block": "local-file-system/x"}
-    plan = planned("slope", package.resource(code=str(tmp_path / "code"), **place))
-    assert set(plan.files) == {"beside.py"} | set(planned("slope", package.resource(**place)).files)
+    plan = planned(package.process_id, package.resource(code=str(tmp_path / "code"), **place))
+    assert set(plan.files) == {"beside.py"} | set(planned(package.process_id, package.resource(**place)).files)
 
 
 # ---------------------------------------------------------------- the command
@@ -513,17 +548,17 @@ def test_the_command_deploys_all_or_those_named(
     """A dry run says ``would be``, a run what it did, the next one ``unchanged``; plain processes are passed over."""
     one, other = make_package(), make_package()
     hello = {"type": "process", "processor": {"name": "HelloWorld"}}
-    installation = Installation(tmp_path, {"one": one.resource(), "other": other.resource(), "hello": hello})
+    installation = Installation(tmp_path, {one.flow: one.resource(), other.flow: other.resource(), "hello": hello})
     result = installation.deploy("--dry-run")
     assert (result.exit_code, result.output.count("would be created")) == (0, 2)
-    result = installation.deploy("one")
-    assert (result.exit_code, f"one: {one.flow}/pygeoapi created" in result.output) == (0, True)
-    assert "other" not in result.output
+    result = installation.deploy(one.flow)
+    assert (result.exit_code, f"{one.flow}: {one.flow}/pygeoapi created" in result.output) == (0, True)
+    assert other.flow not in result.output
     result = installation.deploy()
-    assert f"one: {one.flow}/pygeoapi unchanged" in result.output
-    assert f"other: {other.flow}/pygeoapi created" in result.output
+    assert f"{one.flow}: {one.flow}/pygeoapi unchanged" in result.output
+    assert f"{other.flow}: {other.flow}/pygeoapi created" in result.output
     assert f"the workers must be able to import {one.name}.flows" in result.output
-    Installation(tmp_path, {"one": one.resource()})
+    Installation(tmp_path, {one.flow: one.resource()})
     assert f"prefect deployment delete '{other.flow}/pygeoapi'" in installation.deploy().output
     assert api.deployment(f"{other.flow}/pygeoapi")
 
@@ -535,7 +570,7 @@ def test_one_broken_process_does_not_stop_the_others(api: PrefectApi, package: P
     resources = {
         "broken": {"type": "process", "processor": broken},
         "wrong": package.resource(name="wrong", job_variables={"nonsense": 1}),
-        "right": package.resource(),
+        package.process_id: package.resource(),
     }
     result = Installation(tmp_path, resources).deploy()
     assert result.exit_code == 1
@@ -547,7 +582,7 @@ def test_one_broken_process_does_not_stop_the_others(api: PrefectApi, package: P
 @pytest.mark.parametrize(
     ("process_id", "message"),
     [
-        ("nothing", "There is no process 'nothing'. Configured are: hello, foreign."),
+        ("nothing", "There is no process 'nothing'. Configured are: "),
         ("hello", "Process 'hello' has no deployment. Add resources.hello.processor.prefect.deployment"),
         ("foreign", "resources.foreign.processor.prefect.deployment.name is 'flow/theirs'"),
     ],
@@ -571,7 +606,7 @@ def test_without_prefect(
     prefect_server: LocalPrefectServer,
 ) -> None:
     """A Prefect that is down, or none, is one clear line; the local server of a living runner is found by itself."""
-    installation = Installation(tmp_path, {"slope": package.resource()})
+    installation = Installation(tmp_path, {package.process_id: package.resource()})
     monkeypatch.setenv("PREFECT_API_URL", NOWHERE)
     result = installation.deploy()
     assert (result.exit_code, f"Prefect at {NOWHERE} cannot be reached" in result.output) == (1, True)
@@ -635,19 +670,19 @@ def test_a_worker_runs_what_was_deployed(
 ) -> None:
     """A worker pulls the code, runs the job as its runner asks for it, leaves the outcome, and no code behind."""
     resource = package.resource(storage_block=local_block)
-    result = Installation(tmp_path, {"times": resource}).deploy("times")
+    result = Installation(tmp_path, {package.process_id: resource}).deploy()
     assert result.exit_code == 0, result.output
-    settings = process_settings("times", resource).deployment
+    settings = process_settings(package.process_id, resource).deployment
     assert settings is not None
     job_id, storage = uuid4().hex, ResultStore(str(tmp_path / "results"))
     request = {"inputs": {"number": 7}}
-    order = HandedOver(job_id, "times", resource, request, storage.url)
+    order = HandedOver(job_id, package.process_id, resource, request, storage.url)
     storage.put(order.order_location, order.order_json())
     run = api.create_deployment_run(
-        find_deployment(api, "times", settings).deployment_id,
-        name=flow_run_name("times", job_id),
+        find_deployment(api, package.process_id, settings).deployment_id,
+        name=flow_run_name(package.process_id, job_id),
         parameters=flow_run_parameters(job_id, request) | order.parameters(),
-        tags=flow_run_tags("times", job_id),
+        tags=flow_run_tags(package.process_id, job_id),
         idempotency_key=job_id,
     )
     with worker(f"pool-{package.name}", tmp_path, prefect_server.connection.api_url) as log:
@@ -662,4 +697,4 @@ def test_a_worker_runs_what_was_deployed(
         outcome = json.loads(storage.get(HandedOver.outcome_location_of(job_id)))
         assert outcome["status"] == "successful"
         assert "42" in json.dumps(outcome["result"])
-        eventually(lambda: not list((tmp_path / "worker-tmp").glob("pygeoapi-code-*")), within=10)
+        eventually(lambda: not list((tmp_path / "worker-tmp").rglob("pygeoapi-code-*")), within=10)

@@ -14,7 +14,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from pygeoapi_prefect.cli import prefect
-from pygeoapi_prefect.settings import ManagerSettings, ProcessSettings
+from pygeoapi_prefect.settings import DeploymentSettings, ManagerSettings, ProcessSettings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -88,6 +88,16 @@ def test_every_key_of_a_process_is_documented_with_its_default():
     """``processor.prefect``: the page's keys and defaults are those of ProcessSettings."""
     expected = {name: described_default(name, field) for name, field in ProcessSettings.model_fields.items()}
     assert documented_settings("resources.&lt;id&gt;.processor.prefect") == expected
+
+
+def test_every_key_of_a_deployment_is_documented_with_its_default():
+    """``processor.prefect.deployment``: the page's keys and defaults are those of DeploymentSettings."""
+    defaults = {"job_variables": "{}"}
+    expected = {
+        name: defaults.get(name) or described_default(name, field)
+        for name, field in DeploymentSettings.model_fields.items()
+    }
+    assert documented_settings("processor.prefect.deployment") == expected
 
 
 def test_max_running_has_the_default_that_is_described():

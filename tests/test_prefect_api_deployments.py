@@ -102,6 +102,7 @@ def test_what_was_not_said_is_empty(api: PrefectApi, work_pool: str) -> None:
         job_variables={},
         parameters={},
         parameter_schema=None,
+        enforces_schema=True,
         tags=frozenset(),
         description=None,
         version=None,

@@ -9,7 +9,7 @@ from pygeoapi_prefect.deploy.job_variables import check_job_variables, job_varia
 from pygeoapi_prefect.deploy.planned import ENTRYPOINT, PlannedDeployment, key_of
 from pygeoapi_prefect.exceptions import ConfigurationError, ResultStoreError
 from pygeoapi_prefect.prefect_api import BlockNotFoundError, Deployment, DeploymentNotFoundError, PrefectApi
-from pygeoapi_prefect.process.code import CodeChanges, changes_of, upload
+from pygeoapi_prefect.process.code import PRESENT, CodeChanges, changes_of, upload
 from pygeoapi_prefect.process.flow_runs import TAG
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.blocks import StorageBlock, is_block
@@ -84,6 +84,7 @@ class Deployer:
         pool = self._pool(plan, plan.settings.work_pool)
         check_job_variables(plan.process_id, plan.settings, plan.settings.work_pool, pool.template)
         existing = self._existing(plan)
+        self._refuse_a_second(plan)
         store = self._store(plan)
 
         changes = [*self._make_pool(plan, pool)]
@@ -94,7 +95,6 @@ class Deployer:
         if (existing is None or differences) and not self._is_dry_run:
             self._api.save_deployment(plan.name, **wanted)
         changes += differences
-        changes += self._retire_predecessors(plan)
         action: Literal["created", "updated", "unchanged"]
         action = "created" if existing is None else "updated" if changes else "unchanged"
         return Deployed(
@@ -156,6 +156,16 @@ class Deployer:
             f"Choose another name, or delete that one: prefect deployment delete {plan.name!r}"
         )
 
+    def _refuse_a_second(self, plan: PlannedDeployment) -> None:
+        """Runners know the deployment of a process by its name and tags, so there may be but one, whatever the flow."""
+        for other in self._api.find_deployments(name=plan.settings.name, tags=plan.tags):
+            if other.name != plan.name:
+                raise ConfigurationError(
+                    f"{key_of(plan.process_id)}.name: Prefect has a deployment {other.name!r} of process "
+                    f"{plan.process_id!r} already, with another flow. If the flow was renamed, delete it: prefect "
+                    f"deployment delete {other.name!r}. If another pygeoapi has it, choose another name."
+                )
+
     def _store(self, plan: PlannedDeployment) -> ResultStore | None:
         """Of the code; None where nothing is uploaded."""
         reference = plan.settings.storage_block
@@ -186,21 +196,13 @@ class Deployer:
             told += [f"{_counted(len(changes.removed))} removed"] if changes.removed else []
             yield f"code: {', '.join(told)}"
 
-    def _retire_predecessors(self, plan: PlannedDeployment) -> Iterator[str]:
-        """A process whose flow was renamed has two deployments of one name; runners must find the new one."""
-        for other in self._api.find_deployments(name=plan.settings.name, tags=plan.tags):
-            if other.name == plan.name:
-                continue
-            if not self._is_dry_run:
-                self._api.set_deployment_tags(other.deployment_id, other.tags - plan.tags)
-            yield f"deployment {other.name!r}, of an earlier name of the flow, has lost its tags: it may be deleted"
-
     def _notes(self, plan: PlannedDeployment, pool: _Pool, result_storage: str | None) -> Iterator[str]:
         settings = plan.settings
         if settings.storage_block is not None and not plan.files:
             yield "nothing to upload: the code is part of pygeoapi or of pygeoapi-prefect, which workers have"
-        elif settings.storage_block is None and settings.image is None:
-            yield f"no code is uploaded: the workers must be able to import {', '.join(plan.modules)}"
+        own = [name for name in plan.modules if name.partition(".")[0] not in PRESENT]
+        if settings.storage_block is None and settings.image is None and own:
+            yield f"no code is uploaded: the workers must be able to import {', '.join(own)}"
         place = result_storage or self._output_dir
         if pool.type != "process" and not is_block(place) and place.partition("://")[0] in (place, "file"):
             yield f"results go to {place}: mount it where {pool.type} jobs run, or set result_storage"

@@ -195,16 +195,6 @@ class Deployments(Client):
             body["paused"] = paused
         return UUID(self._call_with_flow("/deployments/", flow_name, body)["id"])
 
-    def set_deployment_tags(self, deployment_id: UUID, tags: Iterable[str]) -> None:
-        """
-        Replace the tags of a deployment and touch nothing else: its schedules stay, too.
-
-        Raises:
-            DeploymentNotFoundError: It was deleted.
-        """
-        body = {"tags": sorted(set(tags))}
-        self._call("PATCH", f"/deployments/{deployment_id}", body, missing=DeploymentNotFoundError)
-
     def create_deployment_run(
         self,
         deployment_id: UUID,

@@ -5,10 +5,9 @@ Each deployment has a folder of its own in the block, with a list of its files a
 the block is never read, replaced or removed.
 """
 
-import atexit
 import hashlib
 import json
-import shutil
+import os
 import sys
 import tempfile
 import time
@@ -29,13 +28,15 @@ LIST_NAME = ".pygeoapi-prefect.json"
 IGNORE_NAME = ".prefectignore"
 """In the folder that is uploaded; the syntax is that of ``.gitignore``."""
 
-PULL_ATTEMPTS = 5
+PULL_ATTEMPTS = 30
 PULL_PAUSE_SECONDS = 2.0
+"""Together a minute, for an upload that is under way."""
 
 _UNDER_WAY = ""
 """Instead of a hash: what the file holds is not known, until its upload is complete."""
 
-_OURS = frozenset({"pygeoapi", "pygeoapi_prefect"})
+PRESENT = frozenset({"pygeoapi", "pygeoapi_prefect"})
+"""Packages that no worker does without."""
 
 
 class CodeChangedError(ConfigurationError):
@@ -76,8 +77,8 @@ def code_of_modules(names: Iterable[str]) -> dict[str, Path]:
     """
     The files that modules need, as they have to stand in a folder of the import path.
 
-    Of a module in a package that is the whole topmost package, of any other the file itself. Modules of pygeoapi and
-    of this package are left out: no worker does without them.
+    Of a module in a package that is the whole topmost package, of any other the file itself. Those of
+    :data:`PRESENT` are left out.
 
     Args:
         names: Of modules that have been imported.
@@ -86,7 +87,7 @@ def code_of_modules(names: Iterable[str]) -> dict[str, Path]:
         ConfigurationError: A module has no source file.
     """
     files: dict[str, Path] = {}
-    for top in sorted({name.partition(".")[0] for name in names} - _OURS):
+    for top in sorted({name.partition(".")[0] for name in names} - PRESENT):
         module = sys.modules[top]
         source = getattr(module, "__file__", None)
         folders = [Path(folder) for folder in getattr(module, "__path__", ())]
@@ -204,9 +205,11 @@ def _hash(data: bytes) -> str:
 def pull_from_block(block: str, sub_path: str) -> dict[str, str]:
     """
     Copy the code of a deployment into a fresh folder: a pull step of Prefect, which then makes that the working
-    directory. The folder is removed when this process ends.
+    directory.
 
-    Prefect's own step copies a whole block, and empties the place where it copies it to.
+    Prefect's own step copies a whole block, and empties the place where it copies it to. The folder is made in the
+    working directory, which a process worker removes after the flow run and its hooks, as a container goes with its
+    own. It cannot be removed here: the flow run gets another process.
 
     Args:
         block: ``<slug>/<name>``.
@@ -224,8 +227,9 @@ def pull_from_block(block: str, sub_path: str) -> dict[str, str]:
     from pygeoapi_prefect.process.engine import read_block
 
     store = read_block(block, "processor.prefect.deployment.storage_block").store
-    folder = Path(tempfile.mkdtemp(prefix="pygeoapi-code-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    workspace = Path.cwd()
+    is_writable = os.access(workspace, os.W_OK)
+    folder = Path(tempfile.mkdtemp(prefix="pygeoapi-code-", dir=workspace if is_writable else None))
     pull(store, sub_path, folder)
     return {"directory": str(folder)}
 
