@@ -42,6 +42,7 @@ DESCRIBED_DEFAULTS = {
     "output_dir": "required",
     "data_dir": "derived",
     "max_running": "CPUs, at least 2",
+    "metadata": "{}",
 }
 
 MINIMAL = {"connection": "jobs.db", "output_dir": "results"}
