@@ -1,9 +1,7 @@
 """Laws of ``deploy``: real deployments on a real Prefect server, code in real storage blocks, a real worker."""
 
-import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from prefect_worker import PrefectWorker
 from pygeoapi_prefect.cli import prefect
 from pygeoapi_prefect.deploy.deployer import Deployed, Deployer, leftovers
 from pygeoapi_prefect.deploy.planned import ENTRYPOINT, PlannedDeployment, conflicts, planned
@@ -636,34 +635,6 @@ def test_the_command_does_without_prefect(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- end to end
 
 
-@contextlib.contextmanager
-def worker(pool: str, folder: Path, api_url: str) -> Iterator[Path]:
-    """A real worker of Prefect's, which cannot import what is not pulled; its log."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "PYGEOAPI"))}
-    environment |= {
-        "PREFECT_API_URL": api_url,
-        "PREFECT_HOME": str(folder / "worker-home"),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "TMPDIR": str(folder / "worker-tmp"),
-    }
-    (folder / "worker-tmp").mkdir()
-    log = folder / "worker.log"
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", pool]
-    with log.open("wb") as output:
-        started = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        yield log
-    finally:
-        started.send_signal(signal.SIGINT)
-        try:
-            started.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-            started.wait()
-
-
 @pytest.mark.usefixtures("environment")
 def test_a_worker_runs_what_was_deployed(
     api: PrefectApi, package: Package, local_block: str, tmp_path: Path, prefect_server: LocalPrefectServer
@@ -685,16 +656,24 @@ def test_a_worker_runs_what_was_deployed(
         tags=flow_run_tags(package.process_id, job_id),
         idempotency_key=job_id,
     )
-    with worker(f"pool-{package.name}", tmp_path, prefect_server.connection.api_url) as log:
+    (tmp_path / "tmp").mkdir()
+    worker = PrefectWorker(
+        prefect_server.connection.api_url,
+        f"pool-{package.name}",
+        tmp_path / "worker",
+        {"TMPDIR": str(tmp_path / "tmp")},
+    ).start()
 
-        def has_ended() -> str | None:
-            state = api.flow_run_states([run])[run]
-            assert state is not None
-            return state.type if state.type in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+    def end() -> str | None:
+        state = api.flow_run_states([run])[run]
+        assert state is not None
+        return state.type if state.type in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
-        ended = eventually(has_ended, within=75, what="the end of the flow run")
-        assert ended == "COMPLETED", log.read_text()[-4000:]
+    try:
+        ended = eventually(end, within=75, what="the end of the flow run")
+        assert ended == "COMPLETED", worker.log.read_text()[-4000:]
         outcome = json.loads(storage.get(HandedOver.outcome_location_of(job_id)))
-        assert outcome["status"] == "successful"
-        assert "42" in json.dumps(outcome["result"])
-        eventually(lambda: not list((tmp_path / "worker-tmp").rglob("pygeoapi-code-*")), within=10)
+        assert (outcome["status"], "42" in json.dumps(outcome["result"])) == ("successful", True)
+        eventually(lambda: not list((tmp_path / "tmp").rglob("pygeoapi-code-*")), within=10)
+    finally:
+        worker.stop()

@@ -57,7 +57,7 @@ def served(prefect_server, worker, tmp_path_factory):
         "plain-sleep": deployed({"name": "processors.Sleep"}),
         "simple-flow": deployed({"name": "flows.SimpleFlowProcessor"}),
         "in-a-folder": deployed(
-            {"name": "flows.RenamedFlowProcessor", "prefect": {"result_storage": str(folder / "kept")}}
+            {"name": "flows.RenamedFlowProcessor", "prefect": {"result_storage": str(folder / "kept")}}, name="kept"
         ),
         "limited": deployed(flow("sleep", time_limit=2), name="limited"),
         "not-deployed": deployed(flow("nothing"), name="forgotten"),
