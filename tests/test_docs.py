@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from prefect import Flow
 from pydantic.fields import FieldInfo
 
 from ogc_schema import validate
+from pygeoapi_prefect import exceptions
 from pygeoapi_prefect.cli import prefect
 from pygeoapi_prefect.exceptions import InvalidInputsError
 from pygeoapi_prefect.process import types
@@ -244,6 +246,20 @@ def test_flows_in_the_documentation_are_processes(code):
         if isinstance(value, type) and issubclass(value, BasePrefectProcessor) and value is not BasePrefectProcessor:
             processor = value({"name": "documented"})
             validate({**processor.metadata, "jobControlOptions": ["sync-execute"]}, "process")
+
+
+def test_names_in_the_reference_of_flows_exist():
+    """Each import path, annotation and error of the page can be imported."""
+    tables = sections(DOCS / "reference" / "flows.md")
+    imports = re.search(r"\A.*?(?=^## )", (DOCS / "reference" / "flows.md").read_text(), re.M | re.S)
+    assert imports is not None
+    assert all(pkgutil.resolve_name(path.strip("`")) for path, _ in rows(imports[0]))
+    named = {name for cells in rows(tables["types"]) for name in re.findall(r"`(\w+)`", cells[0])}
+    public = {name for name, value in vars(types).items() if getattr(value, "__module__", "") == types.__name__}
+    assert named == {name for name in public if not name.startswith("_")} - {"Position"}
+    errors = [name.strip("`") for name, _ in rows(tables["exceptions"]) if name.startswith("`")]
+    assert errors
+    assert all(hasattr(exceptions, name) for name in errors)
 
 
 def test_bad_inputs_are_answered_as_described():

@@ -4,6 +4,7 @@ import base64
 import importlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import yaml
 from jsonschema import Draft7Validator
 from prefect.filesystems import RemoteFileSystem
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -21,6 +23,9 @@ from referencing import Registry, Resource
 
 import ogc_schema
 from prefect_seen import Prefect
+from pygeoapi_prefect.deploy.deployer import Deployer
+from pygeoapi_prefect.deploy.planned import planned
+from pygeoapi_prefect.exceptions import ConfigurationError
 from serving import Server, assert_problem, eventually, running
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "terrain"
@@ -326,6 +331,21 @@ def test_hi_prefect_world(served, block, inputs, greeting):
     assert (response.status_code, response.text) == (200, greeting)
     assert response.headers["content-type"].startswith("text/plain")
     assert (block / job_id / "output-result.txt").read_text() == greeting
+
+
+def test_the_document_s_example_is_deployed(api):
+    """Its YAML, with a work pool, makes a deployment of its name and queue; what is installed is not uploaded."""
+    page = (EXAMPLE.parents[1] / "docs" / "how-to" / "base-prefect-processor.md").read_text()
+    [code] = [code for code in re.findall(r"```yaml\n(.*?)^```$", page, re.M | re.S) if "storage_sub_path" in code]
+    [(process_id, resource)] = yaml.safe_load(code)["resources"].items()
+    plan = planned(process_id, resource)
+    Deployer(api, "/results", is_dry_run=False).deploy(plan)
+    made = api.deployment("hi-prefect-world/minio")
+    assert (made.work_pool_name, made.work_queue_name) == ("pygeoapi", "pygeoapi")
+    assert made.pull_steps is None
+    del resource["processor"]["prefect"]["deployment"]["work_pool"]
+    with pytest.raises(ConfigurationError, match=r"deployment\.work_pool is missing"):
+        planned(process_id, resource)
 
 
 def test_hi_prefect_world_needs_a_name(served, block):
