@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ def demo(once: bool, port: int, data: str, is_deployed: bool, server: str | None
         "PYGEOAPI_PREFECT_DATA": str(Path(data).absolute()),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
     }
-    with serving(str(HERE / "config.yml"), server or "flask") as started:
+    with ExitStack() as ends_in_reverse:
+        started = ends_in_reverse.enter_context(serving(str(HERE / "config.yml"), server or "flask"))
         with httpx.Client(base_url=started.url, timeout=60, trust_env=False) as client:
             execute_synchronously(client)
             job_url = execute_asynchronously(client, Path(data) / "hillshade.tif")
@@ -51,9 +52,10 @@ def demo(once: bool, port: int, data: str, is_deployed: bool, server: str | None
             click.echo("A Prefect flow in the pool: slope as a STAC Item")
             execute_flow(client, "slope-item")
             if is_deployed:
-                with deployed(started.prefect_api_url, Path(data) / "worker.log"):
-                    click.echo("The same flow as a deployment, on a worker of the work pool")
-                    execute_flow(client, "slope-item-deployed")
+                # the worker stays for further jobs, as long as the server does
+                ends_in_reverse.enter_context(deployed(started.prefect_api_url, Path(data) / "worker.log"))
+                click.echo("The same flow as a deployment, on a worker of the work pool")
+                execute_flow(client, "slope-item-deployed")
         tell_addresses(started)
         tell_flow_run(started, job_url)
         if not once:
