@@ -146,7 +146,7 @@ def test_a_deployment_is_what_the_configuration_says(
         queue="fast", storage_block=local_block, storage_sub_path="code/slope", job_variables={"env": {"A": "1"}}
     )
     done = deploy(api, package.process_id, resource)
-    found = api.deployment(f"{package.flow}/pygeoapi")
+    found = api.deployment(f"{package.flow}/{package.process_id}")
     assert (done.action, done.name) == ("created", found.name)
     assert (found.entrypoint, found.path) == (ENTRYPOINT, None)
     assert found.tags == {"pygeoapi", f"process:{package.process_id}"}
@@ -167,7 +167,7 @@ def test_an_unmodified_processor_has_the_flow_of_its_process(api: PrefectApi) ->
     process_id = f"hello-{uuid4().hex[:8]}"
     section = {"deployment": {"work_pool": f"pool-{process_id}", "storage_block": "local-file-system/nothing"}}
     done = deploy(api, process_id, {"type": "process", "processor": {"name": "HelloWorld", "prefect": section}})
-    assert done.name == f"{process_id}/pygeoapi"
+    assert done.name == f"{process_id}/{process_id}"
     assert api.deployment(done.name).pull_steps is None
     assert any("nothing to upload" in note for note in done.notes)
 
@@ -234,7 +234,7 @@ def test_a_process_has_one_deployment_of_a_name(api: PrefectApi, package: Packag
 
 def test_deployments_of_others_are_not_touched(api: PrefectApi, package: Package) -> None:
     """One of that name without our tags, or of another process, is refused with the remedy."""
-    name = f"{package.flow}/pygeoapi"
+    name = f"{package.flow}/{package.process_id}"
     api.save_deployment(name, entrypoint="module.flow", version="theirs")
     with pytest.raises(ConfigurationError, match=rf"deployment\.name: .*prefect deployment delete '{name}'"):
         deploy(api, package.process_id, package.resource())
@@ -244,15 +244,14 @@ def test_deployments_of_others_are_not_touched(api: PrefectApi, package: Package
     assert api.deployment(name).version == "theirs"
 
 
-def test_processes_of_one_flow_need_names(package: Package, make_package: Callable[[], Package]) -> None:
-    """Two processes with one flow and one deployment name are refused, both by their keys; with two names they pass."""
-    same = [planned("a", package.resource()), planned("b", package.resource())]
+def test_processes_of_one_flow_need_names(package: Package) -> None:
+    """Two processes with one flow have two deployments; with one name for both they are refused, both by their keys."""
+    assert conflicts([planned("a", package.resource()), planned("b", package.resource())]) == {}
+    same = [planned(process_id, package.resource(name="same")) for process_id in ("a", "b")]
     assert {process_id: "deployment.name" in str(error) for process_id, error in conflicts(same).items()} == {
         "a": True,
         "b": True,
     }
-    assert conflicts([same[0], planned("b", package.resource(name="b"))]) == {}
-    assert conflicts([same[0], planned("b", make_package().resource())]) == {}
 
 
 def test_leftovers(api: PrefectApi, package: Package) -> None:
@@ -432,7 +431,7 @@ def test_one_folder_for_different_code_is_refused(make_package: Callable[[], Pac
     """Processes with the same code may share a folder in the block; with different code they are refused."""
     one, other = make_package(), make_package()
     place = {"storage_block": "local-file-system/x", "storage_sub_path": "shared"}
-    same: list[PlannedDeployment] = [planned("a", one.resource(**place)), planned("b", one.resource(name="b", **place))]
+    same: list[PlannedDeployment] = [planned("a", one.resource(**place)), planned("b", one.resource(**place))]
     assert conflicts(same) == {}
     found = conflicts([same[0], planned("b", other.resource(**place))])
     assert {"storage_sub_path" in str(error) for error in found.values()} == {True}
@@ -551,15 +550,15 @@ def test_the_command_deploys_all_or_those_named(
     result = installation.deploy("--dry-run")
     assert (result.exit_code, result.output.count("would be created")) == (0, 2)
     result = installation.deploy(one.flow)
-    assert (result.exit_code, f"{one.flow}: {one.flow}/pygeoapi created" in result.output) == (0, True)
+    assert (result.exit_code, f"{one.flow}: {one.flow}/{one.flow} created" in result.output) == (0, True)
     assert other.flow not in result.output
     result = installation.deploy()
-    assert f"{one.flow}: {one.flow}/pygeoapi unchanged" in result.output
-    assert f"{other.flow}: {other.flow}/pygeoapi created" in result.output
+    assert f"{one.flow}: {one.flow}/{one.flow} unchanged" in result.output
+    assert f"{other.flow}: {other.flow}/{other.flow} created" in result.output
     assert f"the workers must be able to import {one.name}.flows" in result.output
     Installation(tmp_path, {one.flow: one.resource()})
-    assert f"prefect deployment delete '{other.flow}/pygeoapi'" in installation.deploy().output
-    assert api.deployment(f"{other.flow}/pygeoapi")
+    assert f"prefect deployment delete '{other.flow}/{other.flow}'" in installation.deploy().output
+    assert api.deployment(f"{other.flow}/{other.flow}")
 
 
 @pytest.mark.usefixtures("environment")
@@ -575,7 +574,7 @@ def test_one_broken_process_does_not_stop_the_others(api: PrefectApi, package: P
     assert result.exit_code == 1
     assert "FAIL broken: no_such_module.Processor cannot be made: ModuleNotFoundError" in result.output
     assert "FAIL wrong: resources.wrong.processor.prefect.deployment.job_variables.nonsense" in result.output
-    assert api.deployment(f"{package.flow}/pygeoapi")
+    assert api.deployment(f"{package.flow}/{package.process_id}")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def served(prefect_server, worker, tmp_path_factory):
         "plain-sleep": deployed({"name": "processors.Sleep"}),
         "simple-flow": deployed({"name": "flows.SimpleFlowProcessor"}),
         "in-a-folder": deployed(
-            {"name": "flows.RenamedFlowProcessor", "prefect": {"result_storage": str(folder / "kept")}}, name="kept"
+            {"name": "flows.RenamedFlowProcessor", "prefect": {"result_storage": str(folder / "kept")}}
         ),
         "limited": deployed(flow("sleep", time_limit=2), name="limited"),
         "not-deployed": deployed(flow("nothing"), name="forgotten"),
@@ -80,7 +80,11 @@ def served(prefect_server, worker, tmp_path_factory):
 
 
 def ends(server: Server, job_id: str, *statuses: str) -> dict:
-    return server.wait_for(job_id, *(statuses or ("successful",)), within=START)
+    """The job, once it has one of *statuses*; fails at once when it has ended otherwise."""
+    wanted = statuses or ("successful",)
+    job = server.wait_for(job_id, *wanted, "successful", "failed", "dismissed", within=START)
+    assert job["status"] in wanted, job
+    return job
 
 
 class TestOutcomes:

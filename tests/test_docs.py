@@ -110,7 +110,7 @@ def test_every_key_of_a_process_is_documented_with_its_default():
 
 def test_every_key_of_a_deployment_is_documented_with_its_default():
     """``processor.prefect.deployment``: the page's keys and defaults are those of DeploymentSettings."""
-    defaults = {"job_variables": "{}"}
+    defaults = {"name": "the process's id", "job_variables": "{}"}
     expected = {
         name: defaults.get(name) or described_default(name, field)
         for name, field in DeploymentSettings.model_fields.items()

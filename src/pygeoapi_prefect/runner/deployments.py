@@ -18,7 +18,7 @@ from pygeoapi_prefect.exceptions import (
     ResultNotAvailableError,
     ResultStoreError,
 )
-from pygeoapi_prefect.jobs import JobDetails, Outcome
+from pygeoapi_prefect.jobs import JobDetails, LogLine, Outcome
 from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi, PrefectRefusedError
 from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.handed_over import HandedOver
@@ -51,6 +51,11 @@ LOOK_SECONDS = 2.0
 
 PATIENCE_SECONDS = 15.0
 """After which a job that has not begun says what it waits for."""
+
+MAX_LOG_LINES = 10_000
+
+LOGS_PER_PAGE = 200
+"""The most that Prefect gives at once."""
 
 _THREADS = 4
 
@@ -316,7 +321,7 @@ class Deployments:
             waited = time.monotonic() - job.handed_over_at
             message = self._waits_for(api, job) if waited >= PATIENCE_SECONDS else None
             return lambda: self._looked(job, message)
-        lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read)
+        lines = _new_lines(api, job)
 
         def take_over() -> None:
             job.lines += lines
@@ -356,7 +361,7 @@ class Deployments:
 
     def _collect(self, api: PrefectApi, job: DeployedJob, state: FlowRunState) -> Callable[[], None]:
         assert job.flow_run_id is not None
-        lines = api.flow_run_logs(job.flow_run_id, after=job.logs_read, limit=10_000)
+        lines = _new_lines(api, job)
         process, _ = self._of(job)
         outcome = self._outcome(self._storage(api, process), job, state)
 
@@ -431,6 +436,18 @@ class Deployments:
         if is_block(place):
             return StorageBlock.from_document(place, api.block_document(place).data).store
         return ResultStore(place)
+
+
+def _new_lines(api: PrefectApi, job: DeployedJob) -> list[LogLine]:
+    """Of the flow run's log; as many as a job's log may have."""
+    assert job.flow_run_id is not None
+    lines: list[LogLine] = []
+    while job.logs_read + len(lines) < MAX_LOG_LINES:
+        page = api.flow_run_logs(job.flow_run_id, after=job.logs_read + len(lines))
+        lines += page
+        if len(page) < LOGS_PER_PAGE:
+            break
+    return lines
 
 
 def find_deployment(api: PrefectApi, process_id: str, settings: DeploymentSettings) -> Deployment:
