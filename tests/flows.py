@@ -58,7 +58,7 @@ def several(numbers: list[float]) -> Statistics:
     return {"mean": sum(numbers) / len(numbers), "text": f"{len(numbers)} numbers", "raster": bytes(range(256)) * 100}
 
 
-@flow(retries=2, retry_delay_seconds=0.1)
+@flow(retries=2, retry_delay_seconds=1)
 def second_time(folder: str) -> int:
     """Fail at the first attempt."""
     marks = Path(folder)

@@ -99,7 +99,9 @@ class TestOutcomes:
         assert prefect.client.get(f"/flows/{run['flow_id']}").json()["name"] == "greeting"
         lag = datetime.fromisoformat(job["finished"]) - datetime.fromisoformat(run["end_time"])
         assert lag.total_seconds() < 1
-        assert "greeting Ada" in served.cli("plugins", "prefect", "jobs", "logs", job_id).stdout
+        store = JobStore(Database(f"sqlite:///{served.folder / 'jobs.db'}", timeout=5))
+        eventually(lambda: "greeting Ada" in [line.text for line in store.logs(job_id)], within=15, what="the log line")
+        store.database.dispose()
 
     def test_unmodified_processor(self, served, prefect):
         """One generic flow runs any pygeoapi processor."""

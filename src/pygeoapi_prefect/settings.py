@@ -67,8 +67,8 @@ class DeploymentSettings(_Section):
     The keys under ``processor.prefect.deployment``: the process runs as a Prefect deployment.
 
     Attributes:
-        name: Of the deployment; by default the process's id. ``<flow>/<deployment>`` names one that somebody else made,
-            as ``pygeoapi-prefect`` 0.9 had it: it is run as it is and never changed.
+        name: Of the deployment; by default the process's id. ``<flow>/<deployment>`` names one that somebody else
+            made, as ``pygeoapi-prefect`` 0.9 had it: it is run as it is and never changed.
         work_pool: Where it runs; made when it is missing.
         work_pool_type: Of a work pool that is made, such as ``process``, ``docker`` or ``kubernetes``.
         queue: Work queue of the pool; None for its default.

@@ -10,18 +10,17 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_flow_run
 
 from pygeoapi_prefect.jobs.records import Outcome
-from pygeoapi_prefect.process.engine import flow_of_job, read_block, read_document
+from pygeoapi_prefect.process.engine import flow_of_job, read_block, read_document, with_parameters
 from pygeoapi_prefect.process.execution import failed, successful
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
 from pygeoapi_prefect.process.orders import JobOrder
@@ -39,29 +38,26 @@ ENTRYPOINT = f"{__name__}.process_flow"
 def __getattr__(name: str) -> Any:
     if name != "process_flow":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _flow_of_this_run() if this_flow_run.get_id() else _outside_a_run
-
-
-@flow(name="pygeoapi-process")
-def _outside_a_run(**parameters: Any) -> None:
-    """What Prefect finds where no flow run is about to start."""
-    raise RuntimeError("This flow runs jobs of pygeoapi-prefect. Execute its process instead of running it by hand.")
+    return _flow_of_this_run()
 
 
 def _flow_of_this_run() -> Flow[..., Any]:
     # code that was pulled stands in the working directory
     if (folder := os.getcwd()) not in sys.path:  # noqa: PTH109 sys.path has strings
         sys.path.insert(0, folder)
-    parameters = this_flow_run.parameters
+    parameters = this_flow_run.parameters if this_flow_run.get_id() else {}
     if "storage" not in parameters:
-        return _outside_a_run
+        return _unable(RuntimeError("This flow runs jobs of pygeoapi-prefect. Execute its process instead."), [])
     job_id = str(parameters["job_id"])
-    store = _storage(str(parameters["storage"]))
     try:
+        store = _storage(str(parameters["storage"]))
         order = _order(store, job_id)
-        processor = load_processor(order.process_id, order.resource)
+    except Exception as error:
+        # also where Prefect loads the flow of a job that has ended, for its hooks
+        return _unable(error, list(parameters))
+    try:
         return flow_of_job(
-            processor,
+            load_processor(order.process_id, order.resource),
             order,
             store,
             began=lambda flow_run_id: report_to(_ProgressArtifact(flow_run_id)),
@@ -72,7 +68,16 @@ def _flow_of_this_run() -> Flow[..., Any]:
         )
     except Exception as error:
         _leave(store, job_id, failed(error))
-        raise
+        return _unable(error, list(parameters))
+
+
+def _unable(error: Exception, parameters: Sequence[str]) -> Flow[..., Any]:
+    """A flow that fails: Prefect then shows the reason, and not a process that has crashed."""
+
+    def fail(*shown: Any) -> None:
+        raise error
+
+    return Flow(fn=with_parameters(fail, parameters), name="pygeoapi-process", validate_parameters=False)
 
 
 def _storage(place: str) -> ResultStore:

@@ -128,10 +128,15 @@ def flow_of_job(
 
 
 def _named(function: Any, order: JobOrder, parameters: Sequence[str]) -> Any:
-    function.__signature__ = inspect.Signature(
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in parameters]
-    )
     function.__name__ = function.__qualname__ = flow_name(order.process_id).replace("-", "_")
+    return with_parameters(function, parameters)
+
+
+def with_parameters(function: Any, names: Sequence[str]) -> Any:
+    """Let Prefect believe that a function which takes anything has parameters of these names."""
+    function.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    )
     return function
 
 

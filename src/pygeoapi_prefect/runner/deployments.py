@@ -54,6 +54,9 @@ PATIENCE_SECONDS = 15.0
 
 MAX_LOG_LINES = 10_000
 
+LAST_LINES_SECONDS = 5.0
+"""After the end of a flow run, for what its process still sends: Prefect's client sends lines every 2 s."""
+
 LOGS_PER_PAGE = 200
 """The most that Prefect gives at once."""
 
@@ -101,6 +104,7 @@ class Deployments:
         waits: Called in the main thread with a job that cannot be handed over now, and why.
         says: Called in the main thread with a job and the message for its client.
         dismissed: Called in the main thread with a job that somebody cancelled in Prefect.
+        adds_lines: Called in the main thread with an ended job whose log has got further lines.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class Deployments:
         waits: Callable[[HeldJob, str], None],
         says: Callable[[HeldJob, str], None],
         dismissed: Callable[[HeldJob], None],
+        adds_lines: Callable[[HeldJob], None],
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -127,9 +132,11 @@ class Deployments:
         self._waits = waits
         self._says = says
         self._dismissed = dismissed
+        self._adds_lines = adds_lines
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="deployments")
         self._found: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: dict[str, DeployedJob] = {}
+        self._ended_jobs: list[DeployedJob] = []
         self.processes = frozenset(
             process_id
             for process_id, process in settings.processes.items()
@@ -195,10 +202,13 @@ class Deployments:
             if now >= job.look_at and not job.is_looked_at and not job.is_collected and job.flow_run_id is not None:
                 job.is_looked_at = True
                 self._do(job, self._look)
+        while self._ended_jobs and now >= self._ended_jobs[0].look_at:
+            self._do(self._ended_jobs.pop(0), self._last_look)
 
     def next_look(self) -> float:
         """When :meth:`look` has something to do, in monotonic seconds."""
         times = [job.look_at for job in self._jobs.values() if not job.is_looked_at and not job.is_collected]
+        times += [job.look_at for job in self._ended_jobs[:1]]
         return min(times, default=float("inf"))
 
     def close(self) -> None:
@@ -235,6 +245,9 @@ class Deployments:
     def _end(self, job: DeployedJob, outcome: Outcome) -> None:
         if self._jobs.pop(job.job_id, None) is not None:
             self._ended(job, outcome)
+            if job.flow_run_id is not None:
+                job.look_at = time.monotonic() + LAST_LINES_SECONDS
+                self._ended_jobs.append(job)
 
     def _give_back(self, job: DeployedJob, reason: str) -> None:
         if self._jobs.pop(job.job_id, None) is not None:
@@ -267,6 +280,8 @@ class Deployments:
             LOGGER.warning("job of a deployment failed", extra=facts)
         if task == self._look:
             return lambda: self._looked(job)
+        if task == self._last_look:
+            return lambda: None
         if is_outage and task == self._hand_over:
             if job.flow_run_id is None:
                 return lambda: self._give_back(job, "The job waits: Prefect or the result storage cannot be reached")
@@ -305,7 +320,7 @@ class Deployments:
         )
         secrets = handed_over.secret_inputs()
         if secrets:
-            api.save_secret(handed_over.secret_block, json.dumps(secrets))
+            api.save_secret(handed_over.secret_block, secrets)
         self._storage(api, process).put(handed_over.order_location, handed_over.order_json())
         return api.create_deployment_run(
             deployment.deployment_id,
@@ -327,6 +342,16 @@ class Deployments:
             job.lines += lines
             job.logs_read += len(lines)
             self._looked(job)
+
+        return take_over
+
+    def _last_look(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
+        lines = _new_lines(api, job)
+
+        def take_over() -> None:
+            if lines:
+                job.lines += lines
+                self._adds_lines(job)
 
         return take_over
 

@@ -129,6 +129,7 @@ class RunnerService:
             waits=lambda job, reason: self._due.append(lambda: self._store.give_back(job.claim, reason)),
             says=lambda job, message: self._due.append(lambda: self._store.say(job.claim, message)),
             dismissed=lambda job: self._due.append(lambda: self._store.dismiss(job.job_id)),
+            adds_lines=lambda job: self._due.append(lambda: self._write_logs(job)),
         )
         self._engine_processes = frozenset(flow_processes) - self._deployments.processes
         self._host = this_host()
