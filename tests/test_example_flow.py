@@ -26,7 +26,7 @@ from prefect_seen import Prefect
 from pygeoapi_prefect.deploy.deployer import Deployer
 from pygeoapi_prefect.deploy.planned import planned
 from pygeoapi_prefect.exceptions import ConfigurationError
-from serving import Server, assert_problem, eventually, running
+from serving import NOWHERE, Server, assert_problem, eventually, running
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "terrain"
 VALLEY = [-84.30, 36.16, -84.16, 36.25]
@@ -293,8 +293,11 @@ def test_deployment(served, on_a_worker, item, raster):
 
 
 def test_demo_tells_what_the_flow_made(served, on_a_worker, capsys):
-    """The demo prints the item and its numbers."""
-    on_a_worker.execute_flow(served[0].client, IN_THE_POOL)
+    """The demo prints the item and its numbers, and knows a Prefect that answers from one that does not."""
+    server, prefect = served
+    assert on_a_worker.answers(str(prefect.client.base_url).rstrip("/"))
+    assert not on_a_worker.answers(NOWHERE)
+    on_a_worker.execute_flow(server.client, IN_THE_POOL)
     told = capsys.readouterr().out
     assert "STAC 1.1.0 Item slope_-84.30042_36.16042_-84.16042_36.25042" in told
     assert "18144 cells, mean 16.2°" in told
