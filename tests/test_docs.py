@@ -1,19 +1,36 @@
 """The documentation says what the code does: every setting, command and module, and nothing that does not work."""
 
+import datetime
+import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
+import typing
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+import pydantic
+import pystac
 import pytest
 import yaml
+from prefect import Flow
 from pydantic.fields import FieldInfo
 
+from ogc_schema import validate
+from pygeoapi_prefect import exceptions
 from pygeoapi_prefect.cli import prefect
+from pygeoapi_prefect.exceptions import InvalidInputsError
+from pygeoapi_prefect.process import types
+from pygeoapi_prefect.process.base import BasePrefectProcessor
+from pygeoapi_prefect.process.conventions import TypedConvention, convention_of
+from pygeoapi_prefect.process.description import FunctionSignature, describe
+from pygeoapi_prefect.process.json_form import JsonForm
+from pygeoapi_prefect.process.output_kinds import kind_of
 from pygeoapi_prefect.settings import (
     DEFAULT_CONNECTION,
     DEFAULT_OUTPUT_DIR,
@@ -33,6 +50,7 @@ DESCRIBED_DEFAULTS = {
     "output_dir": DEFAULT_OUTPUT_DIR,
     "data_dir": "derived",
     "max_running": "CPUs, at least 2",
+    "metadata": "{}",
 }
 
 MINIMAL = {"connection": "jobs.db", "output_dir": "results"}
@@ -179,6 +197,99 @@ def test_the_shortest_configuration_needs_nothing_more():
 def test_python_examples_run(code):
     """Python in the documentation compiles, and its top level runs."""
     exec(compile(code, "<documentation>", "exec"), {"__name__": "documentation"})
+
+
+# ---------------------------------------------------------------- flows
+
+PUBLISH = DOCS / "how-to" / "publish-a-flow.md"
+ANNOTATIONS = {
+    name: value
+    for module in (typing, datetime, uuid, pydantic, types)
+    for name, value in vars(module).items()
+    if not name.startswith("_")
+} | {"Path": Path, "pystac": pystac}
+
+
+def annotation_rows(section: str, columns: int) -> list[Any]:
+    """The rows of a section's tables with so many *columns*, as test parameters."""
+    found = [[cell.strip("`") for cell in cells] for cells in rows(sections(PUBLISH)[section]) if len(cells) == columns]
+    return [pytest.param(*cells, id=cells[0]) for cells in found]
+
+
+@pytest.mark.parametrize(("annotation", "example", "schema"), annotation_rows("Inputs", 3))
+def test_inputs_have_the_schema_that_is_described(annotation, example, schema):
+    """Each row of the tables of inputs: the annotation takes the example, and has that schema or format."""
+    form = JsonForm(eval(annotation, ANNOTATIONS), "validation")
+    form.from_json(example)
+    if schema.startswith("{"):
+        assert form.schema == json.loads(schema)
+    else:
+        assert schema in (form.schema.get("format"), form.schema.get("allOf", [{}])[0].get("format"))
+
+
+@pytest.mark.parametrize(("annotation", "media_type"), annotation_rows("Outputs", 2))
+def test_outputs_have_the_media_type_that_is_described(annotation, media_type):
+    """Each row of the table of outputs; JSON is what a schema without a media type means."""
+    schema = kind_of(eval(annotation, ANNOTATIONS)).schema
+    assert schema.get("contentMediaType", "application/json") == media_type
+
+
+def names_in(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "documentation"}
+    exec(compile(code, "<documentation>", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_flows_in_the_documentation_are_processes(code):
+    """Every flow has a description that satisfies OGC's schema, and every BasePrefectProcessor can be made."""
+    names = names_in(code)
+    for flow in [value for value in names.values() if isinstance(value, Flow)]:
+        convention = convention_of(flow)
+        if isinstance(convention, TypedConvention):
+            validate(describe("documented", convention.signature), "process")
+    for value in names.values():
+        if isinstance(value, type) and issubclass(value, BasePrefectProcessor) and value is not BasePrefectProcessor:
+            processor = value({"name": "documented"})
+            validate({**processor.metadata, "jobControlOptions": ["sync-execute"]}, "process")
+
+
+def test_names_in_the_reference_of_flows_exist():
+    """Each import path, annotation and error of the page can be imported."""
+    tables = sections(DOCS / "reference" / "flows.md")
+    imports = re.search(r"\A.*?(?=^## )", (DOCS / "reference" / "flows.md").read_text(), re.M | re.S)
+    assert imports is not None
+    assert all(pkgutil.resolve_name(path.strip("`")) for path, _ in rows(imports[0]))
+    named = {name for cells in rows(tables["types"]) for name in re.findall(r"`(\w+)`", cells[0])}
+    public = {name for name, value in vars(types).items() if getattr(value, "__module__", "") == types.__name__}
+    assert named == {name for name in public if not name.startswith("_")} - {"Position"}
+    errors = [name.strip("`") for name, _ in rows(tables["exceptions"]) if name.startswith("`")]
+    assert errors
+    assert all(hasattr(exceptions, name) for name in errors)
+
+
+def test_bad_inputs_are_answered_as_described():
+    """The request of the page, to the flow of the page, has the answer of the page."""
+    text = PUBLISH.read_text()
+    first_flow = re.search(r"```python\n(.*?)^```$", text, re.M | re.S)
+    request = re.search(r"```json\n(.*?)^```$", text, re.M | re.S)
+    answer = re.search(r"```text\n(.*?)^```$", text, re.M | re.S)
+    assert first_flow and request and answer
+    signature = FunctionSignature(names_in(first_flow[1])["vegetation_index"].fn)
+    with pytest.raises(InvalidInputsError) as caught:
+        signature.arguments(json.loads(request[1])["inputs"])
+    assert caught.value.client_message == answer[1].strip()
+
+
+def test_the_described_flow_computes():
+    """The page's flow takes the request of the page's curl command."""
+    text = PUBLISH.read_text()
+    first_flow = re.search(r"```python\n(.*?)^```$", text, re.M | re.S)
+    request = re.search(r"-d '(.*?)'$", text, re.M)
+    assert first_flow and request
+    signature = FunctionSignature(names_in(first_flow[1])["vegetation_index"].fn)
+    assert signature.arguments(json.loads(request[1])["inputs"]) == {"scene": "S2A-32UQD", "index": "savi"}
+    assert set(signature.outputs) == {"result"}
 
 
 # ---------------------------------------------------------------- architecture and glossary

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import rasterio
 from pygeoapi.config import validate_config
-from pygeoapi.plugin import load_plugin
 from pygeoapi.process.base import ProcessorExecuteError
 from pygeoapi.util import yaml_load
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 from referencing import Registry, Resource
+
+from pygeoapi_prefect.process.processor import load_processor
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "terrain"
 DEM = EXAMPLE / "data" / "jacksboro_dem.tif"
@@ -349,8 +350,16 @@ def test_configuration_is_valid(monkeypatch, terrain):
         "connection": "data/jobs.db",
         "output_dir": "data/results",
     }
-    loaded = {load_plugin("process", resource["processor"]).metadata["id"] for resource in config["resources"].values()}
-    assert loaded == set(config["resources"]) == {"terrain", "hello-world", "echo", "shapely-functions"}
+    loaded = {load_processor(name, resource).metadata["id"] for name, resource in config["resources"].items()}
+    assert loaded == set(config["resources"])
+    assert loaded == {
+        "terrain",
+        "slope-item",
+        "slope-item-deployed",
+        "hello-world",
+        "echo",
+        "shapely-functions",
+    }
 
 
 def test_configuration_reads_the_environment(monkeypatch):

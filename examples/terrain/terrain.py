@@ -156,9 +156,7 @@ class TerrainProcessor(BaseProcessor):
             raise ProcessorExecuteError(
                 f"Elevation grid {self.data} cannot be read: {error}", user_msg="The elevation grid cannot be read."
             ) from error
-        rows, columns = cells
-        halo_transform = _moved(profile["transform"], -columns.start, -rows.start)
-        dx_m, dy_m = cell_size_m(profile["crs"], halo_transform, len(elevation))
+        dx_m, dy_m = cell_size_with_halo_m(elevation, cells, profile)
 
         report_progress(20, "Computing slope")
         slope = slope_degrees(elevation, dx_m, dy_m)[cells]
@@ -176,9 +174,9 @@ class TerrainProcessor(BaseProcessor):
         statistics = {
             "product": product,
             "unit": UNITS[product],
-            "bbox": _lon_lat_bounds(profile),
+            "bbox": lon_lat_bounds(profile),
             **describe(values),
-            **slope_areas(slope, (dx_m * dy_m)[rows]),
+            **slope_areas(slope, (dx_m * dy_m)[cells[0]]),
         }
         if wanted == {"statistics"}:
             return "application/json", statistics
@@ -263,6 +261,13 @@ def cell_size_m(crs, transform, rows):
         metres_per_unit = crs.linear_units_factor[1]
         lon_m = lat_m = np.full(rows, metres_per_unit)
     return (transform.a * lon_m)[:, np.newaxis], (-transform.e * lat_m)[:, np.newaxis]
+
+
+def cell_size_with_halo_m(elevation, cells, profile):
+    """Width and height of the cells that :func:`read_elevation` read, as :func:`cell_size_m`."""
+    rows, columns = cells
+    halo_transform = _moved(profile["transform"], -columns.start, -rows.start)
+    return cell_size_m(profile["crs"], halo_transform, len(elevation))
 
 
 def describe(values):
@@ -380,7 +385,8 @@ def encode_geotiff(values, product, profile):
         return memory.read()
 
 
-def _lon_lat_bounds(profile):
+def lon_lat_bounds(profile):
+    """West, south, east and north of a grid in degrees (WGS 84)."""
     bounds = array_bounds(profile["height"], profile["width"], profile["transform"])
     return [round(side, 9) for side in transform_bounds(profile["crs"], LON_LAT, *bounds)]
 

@@ -35,11 +35,13 @@ class Serving:
     Attributes:
         url: Of pygeoapi, without a slash at its end.
         prefect_ui_url: None where jobs are not recorded, for the reason in *prefect*.
+        prefect_api_url: Likewise.
     """
 
     url: str
     prefect: str
     prefect_ui_url: str | None
+    prefect_api_url: str | None = None
 
 
 @click.command()
@@ -111,6 +113,7 @@ def serving(config: str | None, server: str = "flask") -> Iterator[Serving]:
             str(configuration["server"]["url"]).rstrip("/"),
             status.prefect if status else "recorded by an external runner",
             status.prefect_ui_url if status else None,
+            status.prefect_api_url if status else None,
         )
     finally:
         _end_web(web)

@@ -1,0 +1,1 @@
+"""Processors that show how to write one."""
