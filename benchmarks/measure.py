@@ -278,7 +278,7 @@ def _four_at_a_time(candidate: Candidate, client: Client, process_id: str, secon
             while time.monotonic() < deadline:
                 with _attempt(latency):
                     started = time.perf_counter()
-                    _submit_to_results(own, 0.01, process_id)
+                    _submit_to_results(own, 0.05, process_id)
                     latency.samples.append((time.perf_counter() - started) * 1000)
             return own.jobs_made
         finally:

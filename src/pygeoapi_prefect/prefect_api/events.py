@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, cast
@@ -69,13 +69,16 @@ class FlowRunEvents:
     One thread at a time may receive; any may :meth:`close`. Use it as a context manager, or close it.
     """
 
-    def __init__(self, connection: PrefectConnection, *, tag: str = TAG) -> None:
+    def __init__(
+        self, connection: PrefectConnection, *, tag: str = TAG, state_names: Sequence[str] | None = None
+    ) -> None:
         """
         Subscribe.
 
         Args:
             connection: Where to.
             tag: Only runs that had this tag when they were created.
+            state_names: Only states of these names, which saves the server the others; None: all.
 
         Raises:
             PrefectUnavailableError: No connection, or the server does not let us in; says the remedy.
@@ -83,6 +86,9 @@ class FlowRunEvents:
         """
         self._connection = connection
         self._tag_id = f"prefect.tag.{tag}"
+        self._names: dict[str, list[str]] = {"prefix": [EVENT_PREFIX]}
+        if state_names is not None:
+            self._names = {"name": [f"{EVENT_PREFIX}{name}" for name in state_names]}
         self._is_closed = False
         url = _socket_url(connection.api_url)
         is_loopback = urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
@@ -167,7 +173,7 @@ class FlowRunEvents:
                 "backfill": False,
                 "filter": {
                     "occurred": {"since": (now - SINCE).isoformat(), "until": (now + UNTIL).isoformat()},
-                    "event": {"prefix": [EVENT_PREFIX]},
+                    "event": self._names,
                     # Prefect 3.8's own server heeds this only where it replays (its EventRelatedFilter cannot say
                     # what it includes), so the tag is looked for again in each event.
                     "related": [{"id": [self._tag_id], "role": ["tag"]}],

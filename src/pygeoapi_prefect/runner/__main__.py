@@ -95,6 +95,7 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
             in_progress=lambda: service.runs_of_prefect,
             tell_progress=service.flow_run_progressed,
             on_change=service.wake,
+            every_state=bool(service.deployed),
         )
     )
     LOGGER.info("runner started", extra={"action": "start", "runner_id": service.runner_id})

@@ -20,6 +20,8 @@ POLL_WITHOUT_EVENTS_SECONDS = 2.0
 PROGRESS_SECONDS = 2.0
 """Between two looks at progress artifacts, which make no events."""
 
+CANCELLED_STATE_NAMES = ("Cancelling", "Cancelled")
+
 _RECEIVE_SECONDS = 1.0
 _MAX_RETRY_SECONDS = 10.0
 
@@ -36,6 +38,8 @@ class FlowRunWatch:
         in_progress: The flow runs whose progress artifacts are asked for; called in the thread.
         tell_progress: Called in the thread with a flow run and its progress.
         on_change: Called when :attr:`is_reachable` has changed.
+        every_state: Whether all states are told as they come; else only those of cancelled runs, and the others when
+            they are polled.
 
     Attributes:
         is_reachable: Whether Prefect answered lately.
@@ -51,8 +55,10 @@ class FlowRunWatch:
         in_progress: Callable[[], Collection[UUID]],
         tell_progress: Callable[[UUID, Progress], None],
         on_change: Callable[[], None],
+        every_state: bool,
     ) -> None:
         self._connect = connect
+        self._state_names = None if every_state else CANCELLED_STATE_NAMES
         self._watched = watched
         self._tell = tell
         self._in_progress = in_progress
@@ -98,7 +104,7 @@ class FlowRunWatch:
     def _follow(self, api: PrefectApi) -> None:
         """Until the connection breaks or the end."""
         try:
-            events = FlowRunEvents(api.connection)
+            events = FlowRunEvents(api.connection, state_names=self._state_names)
         except (PrefectUnavailableError, PrefectRefusedError) as error:
             LOGGER.warning("no events of Prefect; asking instead", extra={"action": "watch", "reason": str(error)})
             while not self._stopping.wait(POLL_WITHOUT_EVENTS_SECONDS):
