@@ -14,6 +14,7 @@ import psycopg2
 import yaml
 
 from environments import environment_python
+from pygeoapi_prefect.runner.presence import Presence
 from servers import ServerGroup, free_port, postgres, server_group
 
 OLD_VERSION = "0.9.1"
@@ -44,6 +45,8 @@ class Candidate:
     most_submits: int | None = None
     #: The process whose every job is a run of Prefect's engine, if there is one.
     flow_process: str | None = None
+    #: Tells where its Prefect server is, once that has started.
+    prefect_api_url: Callable[[], str] | None = None
     #: Whether nothing but that process is measured.
     only_flows: bool = False
 
@@ -159,7 +162,15 @@ def ours_with_flows(_cache: Path) -> Iterator[Candidate]:
         }
         python = Path(sys.executable)
         base_url, _ = _serve(group, python, manager, {"greet": processor})
-        yield Candidate(base_url, group, python, add_jobs=None, flow_process="greet", only_flows=True)
+        yield Candidate(
+            base_url,
+            group,
+            python,
+            add_jobs=None,
+            flow_process="greet",
+            only_flows=True,
+            prefect_api_url=lambda: str(Presence(group.folder / "pygeoapi-prefect").read_status().prefect_api_url),
+        )
 
 
 def _ours(group: ServerGroup, connection: str) -> Candidate:

@@ -3,11 +3,13 @@
 import http.client
 import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
@@ -265,6 +267,27 @@ def _flow_figures(candidate: Candidate, client: Client, counts: Counts, waits: i
     rate, latency = _four_at_a_time(candidate, client, process_id, counts.flow_seconds)
     yield "flow rate", rate
     yield "flow latency", latency
+    if candidate.prefect_api_url is not None:
+        note("  flows: Prefect's engine alone")
+        settle(candidate.group)
+        (alone,) = _engine_alone(candidate, 1, 30)
+        yield "engine", Figure([seconds * 1000 for seconds in alone])
+        together = _engine_alone(candidate, CLIENT_THREADS, 30)
+        yield "engine rate", Figure([len(together) * 30 / max(sum(seconds) for seconds in together)])
+
+
+def _engine_alone(candidate: Candidate, processes: int, count: int) -> list[list[float]]:
+    """Seconds of each run of the flow by the engine alone, on the candidate's own Prefect server."""
+    assert candidate.prefect_api_url is not None
+    prefect = {"PREFECT_API_URL": candidate.prefect_api_url(), "PREFECT_LOGGING_LEVEL": "ERROR"}
+    answer = subprocess.run(
+        [candidate.python, str(Path(__file__).with_name("engine_alone.py")), str(processes), str(count)],
+        env=candidate.group.environment | prefect,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=180,
+    )
+    return json.loads(answer.stdout.splitlines()[-1])
 
 
 def _four_at_a_time(candidate: Candidate, client: Client, process_id: str, seconds: int) -> tuple[Figure, Figure]:

@@ -31,6 +31,7 @@ class PrefectWorker:
             "PREFECT_HOME": str(folder / "home"),
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_HEARTBEAT_SECONDS": "3",
             "DO_NOT_TRACK": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
             **(environment or {}),

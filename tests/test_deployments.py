@@ -1,5 +1,6 @@
 """Laws of jobs that run as Prefect deployments, with a real Prefect server and a real worker."""
 
+import contextlib
 import json
 import os
 import signal
@@ -242,6 +243,19 @@ class TestTrouble:
         prefect.client.delete(f"/flow_runs/{prefect.flow_run(job_id)['id']}").raise_for_status()
         job = served.wait_for(job_id, "failed", within=20)
         assert job["message"] == "The flow run of the job was deleted in Prefect"
+
+    def test_a_worker_that_is_lost(self, served, worker, tmp_path):
+        """When the whole machine of a run is gone, its job says so; it can be dismissed, and others run again."""
+        job_id = served.submit("sleep", {"pid_file": str(tmp_path / "pid"), "seconds": 600})
+        (pid,) = pids_in(tmp_path / "pid", within=START)
+        worker.stop(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: "may have been lost" in served.job(job_id)["message"], within=60, what="the message")
+        assert served.job(job_id)["status"] == "running"
+        worker.start()
+        assert served.client.delete(f"/jobs/{job_id}").status_code == 200
+        assert ends(served, served.submit("hello-world", {"name": "Ada"}))
 
     def test_no_deployment(self, served):
         """The client is told that the process is not deployed; the log names the command."""

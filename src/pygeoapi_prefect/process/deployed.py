@@ -6,10 +6,13 @@ retries, task runner and hooks of the user's. It leaves the outcome as JSON in t
 nothing else is read back, least of all a pickle.
 """
 
+import atexit
 import json
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -55,6 +58,7 @@ def _flow_of_this_run() -> Flow[..., Any]:
     except Exception as error:
         # also where Prefect loads the flow of a job that has ended, for its hooks
         return _unable(error, list(parameters))
+    _use_scratch_folder()
     try:
         return flow_of_job(
             load_processor(order.process_id, order.resource),
@@ -69,6 +73,13 @@ def _flow_of_this_run() -> Flow[..., Any]:
     except Exception as error:
         _leave(store, job_id, failed(error))
         return _unable(error, list(parameters))
+
+
+def _use_scratch_folder() -> None:
+    """As in the pool, what the job leaves in ``tempfile``'s folder is gone when its process ends."""
+    folder = tempfile.mkdtemp(prefix="pygeoapi-job-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
 def _unable(error: Exception, parameters: Sequence[str]) -> Flow[..., Any]:

@@ -11,7 +11,9 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,8 +24,14 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError, Terminati
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.flow_engine import run_flow
 from prefect.flows import Flow
+from prefect.results import get_default_result_storage
 from prefect.runtime import flow_run as this_flow_run
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_RESULTS_PERSIST_BY_DEFAULT,
+    temporary_settings,
+)
 from pygeoapi.process.base import BaseProcessor
 
 from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError, PrefectUnavailableError
@@ -46,6 +54,7 @@ def flow_of_job(
     failed: Callable[[Exception], None] = lambda _: None,
     stopped: Callable[[], None] = lambda: None,
     parameters: Sequence[str] = ("job_id", "inputs"),
+    result_folder: Path | None = None,
 ) -> Flow[..., None]:
     """
     The flow that executes one job.
@@ -59,6 +68,7 @@ def flow_of_job(
         failed: Called in the flow run when an attempt has failed; there may be another one.
         stopped: Called in the flow run when SIGTERM has ended an attempt.
         parameters: Names of the flow run's parameters, which are only shown.
+        result_folder: Where Prefect persists results of flows that do not say where; None: Prefect finds out.
 
     Raises:
         InvalidInputsError: The inputs do not fit, or choose a cluster that is of no use.
@@ -111,8 +121,8 @@ def flow_of_job(
         retry_delay_seconds=user.retry_delay_seconds,
         timeout_seconds=user.timeout_seconds,
         task_runner=_task_runner(arguments) or user.task_runner,
-        persist_result=user.persist_result,
-        result_storage=user.result_storage,
+        persist_result=_persists(user),
+        result_storage=user.result_storage or result_folder,
         result_serializer=user.result_serializer,
         cache_result_in_memory=user.cache_result_in_memory,
         log_prints=user.log_prints,
@@ -123,6 +133,10 @@ def flow_of_job(
         on_running=user.on_running_hooks,
         validate_parameters=False,
     )
+
+
+def _persists(user: Flow[..., Any]) -> bool:
+    return PREFECT_RESULTS_PERSIST_BY_DEFAULT.value() if user.persist_result is None else user.persist_result
 
 
 def _named(function: Any, order: JobOrder, parameters: Sequence[str]) -> Any:
@@ -211,6 +225,7 @@ def run_in_pool(
         kept=manifests.append,
         # the engine would show the run as crashed; the recorder shows how the job ended
         stopped=lambda: os._exit(0),
+        result_folder=_default_result_folder(api_url),
     )
     flow_run = _create_flow_run(client, flow, order)
     began(flow_run.id)
@@ -218,6 +233,13 @@ def run_in_pool(
     if flow.isasync:
         asyncio.run(running)
     return manifests[-1]
+
+
+@cache
+def _default_result_folder(_api_url: str | None) -> Path | None:
+    """Prefect's default, which it would ask its server for in every flow run; None where that is a block."""
+    storage = get_default_result_storage()
+    return Path(storage.basepath) if isinstance(storage, LocalFileSystem) and storage.basepath else None
 
 
 _flow_ids: dict[str, str] = {}
@@ -337,12 +359,13 @@ def read_document(reference: str) -> Mapping[str, Any]:
 def _saved_block(place: str) -> str:
     if place not in _saved_blocks:
         name = f"pygeoapi-prefect-{_digest(place)}"
-        if "://" in place:
+        scheme, _, path = place.rpartition("://")
+        if scheme in ("", "file", "local"):
+            LocalFileSystem(basepath=path).save(name, overwrite=True)
+            _saved_blocks[place] = f"local-file-system/{name}"
+        else:
             RemoteFileSystem(basepath=place).save(name, overwrite=True)
             _saved_blocks[place] = f"remote-file-system/{name}"
-        else:
-            LocalFileSystem(basepath=place).save(name, overwrite=True)
-            _saved_blocks[place] = f"local-file-system/{name}"
     return _saved_blocks[place]
 
 

@@ -19,6 +19,7 @@ from pygeoapi_prefect.exceptions import (
     ResultStoreError,
 )
 from pygeoapi_prefect.jobs import JobDetails, LogLine, Outcome
+from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi, PrefectRefusedError
 from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.foreign import flow_run_of_job
@@ -51,7 +52,7 @@ LOOK_SECONDS = 2.0
 """Between two looks at the log of a flow run."""
 
 PATIENCE_SECONDS = 15.0
-"""After which a job that has not begun says what it waits for."""
+"""After which a job that has not begun says what it waits for; and between two looks for a worker of one that has."""
 
 MAX_LOG_LINES = 10_000
 
@@ -73,6 +74,7 @@ class DeployedJob(HeldJob):
         has_begun: Whether its flow run has.
         handed_over_at: Monotonic seconds.
         look_at: When to look at its log next, in monotonic seconds.
+        look_for_worker_at: When to ask for the workers of its work pool next, likewise.
         is_looked_at: Whether somebody does.
         is_collected: Whether its end was seen, and its outcome is being fetched.
         last_message: That its flow run gave.
@@ -81,6 +83,7 @@ class DeployedJob(HeldJob):
     has_begun: bool = False
     handed_over_at: float = 0.0
     look_at: float = 0.0
+    look_for_worker_at: float = 0.0
     is_looked_at: bool = False
     is_collected: bool = False
     logs_read: int = 0
@@ -238,6 +241,8 @@ class Deployments:
             case JobStatus.RUNNING:
                 if not job.has_begun:
                     job.has_begun = True
+                    job.last_message = None
+                    job.look_for_worker_at = time.monotonic() + PATIENCE_SECONDS
                     self._begin_time_limit(job)
                     self._begun(job)
             case JobStatus.DISMISSED:
@@ -371,13 +376,31 @@ class Deployments:
             message = self._waits_for(api, job) if waited >= PATIENCE_SECONDS else None
             return lambda: self._looked(job, message)
         lines = _new_lines(api, job)
+        message = None
+        if time.monotonic() >= job.look_for_worker_at:
+            job.look_for_worker_at = time.monotonic() + PATIENCE_SECONDS
+            message = self._without_worker(api, job)
 
         def take_over() -> None:
             job.lines += lines
             job.logs_read += len(lines)
-            self._looked(job)
+            self._looked(job, message)
 
         return take_over
+
+    def _without_worker(self, api: PrefectApi, job: DeployedJob) -> str | None:
+        """
+        What to tell of a job that runs, when its work pool has lost all its workers, or has one again.
+
+        Nobody tells of a flow run that ended with its whole machine: Prefect goes on to call it running.
+        """
+        deployment = find_deployment(api, job.process_id, self._of(job)[1])
+        if deployment.work_pool_name is not None and api.living_workers(deployment.work_pool_name) == 0:
+            return (
+                f"The job was started, but no worker of the work pool {deployment.work_pool_name!r} is online any "
+                "more: it may have been lost with its worker"
+            )
+        return MESSAGE_RUNNING if job.last_message is not None else None
 
     def _last_look(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
         lines = _new_lines(api, job)
@@ -393,7 +416,7 @@ class Deployments:
         job.is_looked_at = False
         # a hundred jobs are not asked for as often as one: the server runs about 12 flow runs a second
         job.look_at = time.monotonic() + max(LOOK_SECONDS, 0.1 * len(self._jobs))
-        if message is not None and message != job.last_message and not job.has_begun:
+        if message is not None and message != job.last_message:
             job.last_message = message
             self._says(job, message)
 
