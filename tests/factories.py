@@ -1,5 +1,6 @@
 """Makes jobs and flow runs in the state that a test starts from, through our own methods."""
 
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -71,3 +72,8 @@ def make_run(api: PrefectApi, **changes: object) -> UUID:
         "state_type": "RUNNING",
     }
     return api.create_flow_run(**(given | changes))  # type: ignore[arg-type]
+
+
+def label(value: Any) -> str:
+    """Names a parameter of a test, the same in every process: pytest's workers must agree."""
+    return re.sub(r" at 0x[0-9a-f]+", "", ascii(value))

@@ -313,12 +313,14 @@ def pids_in(path: Path, *, within: float = 20) -> list[int]:
     return list(eventually(read, within=within, what=f"process ids in {path.name}"))
 
 
-def sleepers() -> set[int]:
-    """Processes that :class:`processors.Family` left in the world."""
+def sleepers(server: Server) -> set[int]:
+    """Processes that :class:`processors.Family` left in the world, of a server's jobs."""
     found = set()
     for process in psutil.process_iter(["pid", "cmdline"]):
         if any("time.sleep(600)" in part for part in process.info["cmdline"] or []):
-            found.add(process.info["pid"])
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if process.environ().get("TEST_REMOVED") == server.environment["TEST_REMOVED"]:
+                    found.add(process.info["pid"])
     return found
 
 

@@ -27,6 +27,7 @@ from prefect import flow
 from pydantic import AfterValidator, AnyUrl, BaseModel, Field, SecretStr
 
 import typed_flows
+from factories import label
 from ogc_schema import validate
 from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError, MissingJobParameterError
 from pygeoapi_prefect.process.description import FunctionSignature, Output, UnusableOutputError, describe
@@ -196,7 +197,7 @@ INPUTS: list[tuple[Any, list[Any], list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "good", "bad"), INPUTS, ids=[str(row[0]) for row in INPUTS])
+@pytest.mark.parametrize(("annotation", "good", "bad"), INPUTS, ids=[label(row[0]) for row in INPUTS])
 def test_schema_and_arguments_agree(annotation, good, bad):
     """A value is taken exactly when it is valid against the schema, which OGC's and JSON Schema's rules allow."""
     signature = taking(annotation)
@@ -791,7 +792,7 @@ RETURNS: list[tuple[Any, Any, dict[str, Output]]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "returned", "expected"), RETURNS, ids=[str(row[0]) for row in RETURNS])
+@pytest.mark.parametrize(("annotation", "returned", "expected"), RETURNS, ids=[label(row[0]) for row in RETURNS])
 def test_returns_become_outputs(annotation, returned, expected):
     """The outputs are those that are described, JSON is plain JSON that fits its schema, and None is absent."""
     signature = returning(annotation)

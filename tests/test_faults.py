@@ -28,13 +28,13 @@ class TestRunnerKilled:
         the reason within 5 s, a new runner starts by itself and runs the jobs that waited. Nobody POSTs again.
         """
         with running(Server(tmp_path, manager={"max_running": 2})) as server:
-            before = sleepers()
+            before = sleepers(server)
             family = server.submit("family", {"pid_file": str(tmp_path / "pids")})
             victims = pids_in(tmp_path / "pids")
             stubborn = server.submit("stubborn", {"pid_file": str(tmp_path / "stubborn")})
             victims += pids_in(tmp_path / "stubborn")
             waiting = server.submit("hello-world", {"name": "patient"})
-            victims += eventually(lambda: s if len(s := sleepers() - before) == 2 else None, within=10)
+            victims += eventually(lambda: s if len(s := sleepers(server) - before) == 2 else None, within=10)
             victims += [process.pid for process in runner_processes(server)]
             os.kill(server.runner().pid, signal.SIGKILL)
             eventually(lambda: not any(_lives(pid) for pid in victims), within=3, what="end of the runner's processes")

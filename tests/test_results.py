@@ -12,7 +12,7 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from factories import SUCCESS, running
+from factories import SUCCESS, label, running
 from pygeoapi_prefect.exceptions import ResultNotAvailableError, ResultStoreError
 from pygeoapi_prefect.jobs import JobStore, Outcome
 from pygeoapi_prefect.results import Response, ResultStore, StoredValue, respond, store_return
@@ -204,7 +204,7 @@ def test_small_values_stand_in_the_manifest(store: ResultStore, form: str, exces
     assert len(store.read_bytes(stored)) == 8192 + excess
 
 
-@pytest.mark.parametrize("value", [b"", b"\x00\xff\r\n", PNG, bytearray(PNG), memoryview(PNG)], ids=repr)
+@pytest.mark.parametrize("value", [b"", b"\x00\xff\r\n", PNG, bytearray(PNG), memoryview(PNG)], ids=label)
 def test_bytes_stay_intact(store: ResultStore, value: Any) -> None:
     """Bytes are never decoded, however few; they have a file of their own."""
     assert answer(store, "image/png", value, ["a"]) == Response("image/png", bytes(value))
@@ -222,7 +222,7 @@ def test_what_pygeoapi_writes_as_json_is_stored_as_json(store: ResultStore) -> N
     assert answer(store, JSON, {"x": date(2026, 7, 1)}, ["a"]).content == {"x": "2026-07-01"}
 
 
-@pytest.mark.parametrize("value", [{"x": object()}, {1, 2}, lambda: None, "lone surrogate \ud800"], ids=ascii)
+@pytest.mark.parametrize("value", [{"x": object()}, {1, 2}, lambda: None, "lone surrogate \ud800"], ids=label)
 def test_an_unusable_return_is_refused(store: ResultStore, value: Any) -> None:
     """What is neither text nor bytes nor JSON fails the job with a reason that its author understands."""
     with pytest.raises(UnusableReturnError, match="returned a") as refused:

@@ -231,10 +231,10 @@ class TestJobs:
 class TestDismiss:
     def test_running_job_is_stopped_with_all_it_started(self, server, tmp_path):
         """DELETE answers at once; within two seconds no process of the job is left, detached ones included."""
-        before = sleepers()
+        before = sleepers(server)
         job_id = server.submit("family", {"pid_file": str(tmp_path / "pids")})
         worker, child = pids_in(tmp_path / "pids")
-        started = eventually(lambda: s if len(s := sleepers() - before) == 2 else None, within=10)
+        started = eventually(lambda: s if len(s := sleepers(server) - before) == 2 else None, within=10)
         began = time.monotonic()
         response = server.client.delete(f"/jobs/{job_id}")
         assert time.monotonic() - began < 1
@@ -297,10 +297,10 @@ class TestDismiss:
 
     def test_ended_job_leaves_no_process(self, server, tmp_path):
         """What a job left running when it returned is ended with it."""
-        before = sleepers()
+        before = sleepers(server)
         job_id = server.submit("family", {"pid_file": str(tmp_path / "pids"), "leave": True})
         server.wait_for(job_id, "successful")
-        assert sleepers() <= before
+        assert sleepers(server) <= before
 
 
 class TestPoolWorkers:
