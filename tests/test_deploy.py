@@ -29,7 +29,7 @@ from pygeoapi_prefect.process.flow_runs import flow_run_name, flow_run_parameter
 from pygeoapi_prefect.process.handed_over import HandedOver
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.blocks import StorageBlock
-from pygeoapi_prefect.runner.deployments import find_deployment
+from pygeoapi_prefect.runner.flow_run_tasks import find_deployment
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.runner.presence import Presence, RunnerStatus
 from pygeoapi_prefect.settings import process_settings

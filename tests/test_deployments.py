@@ -223,6 +223,21 @@ class TestUnderWay:
         states = prefect.state_types(run["id"])
         assert states.index("CANCELLING") < states.index("CANCELLED")
 
+    def test_dismissed_at_once(self, served, prefect, tmp_path):
+        """A job that is dismissed while it is handed over never runs, whatever Prefect has of it by then."""
+        job_ids = [served.submit("sleep", {"pid_file": str(tmp_path / f"pid{number}")}) for number in range(5)]
+        for job_id in job_ids:
+            assert served.client.delete(f"/jobs/{job_id}").status_code == 200
+        time.sleep(3)
+        for job_id in job_ids:
+            run = prefect.flow_run(job_id)
+            if run is not None:
+                eventually(
+                    lambda job_id=job_id: prefect.flow_run(job_id)["state_type"] in ("CANCELLING", "CANCELLED"),
+                    within=10,
+                )
+        assert not list(tmp_path.glob("pid*"))
+
     def test_time_limit(self, served, prefect, tmp_path):
         """The limit counts from the beginning of the run; then the run is cancelled, and the job fails."""
         job_id = served.submit("limited", {"pid_file": str(tmp_path / "pid"), "seconds": 60})

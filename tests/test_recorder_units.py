@@ -11,7 +11,7 @@ from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.prefect_api import FlowRunStateType
 from pygeoapi_prefect.process.flow_runs import MAX_PARAMETER_CHARACTERS, flow_name, flow_run_parameters
-from pygeoapi_prefect.runner.deployments import JOB_STATUSES
+from pygeoapi_prefect.runner.flow_run_tasks import JOB_STATUSES
 from pygeoapi_prefect.runner.recorder import ENDED_STATES, FLOW_RUN_STATES
 from pygeoapi_prefect.schemas import JobStatus
 

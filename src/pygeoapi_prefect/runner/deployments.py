@@ -1,6 +1,5 @@
 """The jobs of a runner that Prefect runs in deployments, on whatever work pool."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -12,41 +11,20 @@ from typing import Any
 from uuid import UUID
 
 from pygeoapi_prefect.exceptions import (
-    ConfigurationError,
     PrefectUnavailableError,
     PygeoapiPrefectError,
-    ResultNotAvailableError,
     ResultStoreError,
 )
-from pygeoapi_prefect.jobs import JobDetails, LogLine, Outcome
+from pygeoapi_prefect.jobs import JobDetails, Outcome
 from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
-from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi, PrefectRefusedError
-from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
-from pygeoapi_prefect.process.foreign import flow_run_of_job
-from pygeoapi_prefect.process.handed_over import HandedOver
-from pygeoapi_prefect.results import ResultStore, copy_values
-from pygeoapi_prefect.results.blocks import StorageBlock, is_block
+from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi, PrefectRefusedError
+from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.runner.flow_run_tasks import JOB_STATUSES, FlowRunTasks, log_lines
 from pygeoapi_prefect.runner.held_jobs import HeldJob
 from pygeoapi_prefect.schemas import JobStatus
-from pygeoapi_prefect.settings import DeploymentSettings, ManagerSettings, ProcessSettings
+from pygeoapi_prefect.settings import ManagerSettings
 
 LOGGER = logging.getLogger(__name__)
-
-JOB_STATUSES: Mapping[FlowRunStateType, JobStatus] = {
-    "SCHEDULED": JobStatus.ACCEPTED,
-    "PENDING": JobStatus.ACCEPTED,
-    "RUNNING": JobStatus.RUNNING,
-    "PAUSED": JobStatus.RUNNING,
-    "CANCELLING": JobStatus.DISMISSED,
-    "CANCELLED": JobStatus.DISMISSED,
-    "COMPLETED": JobStatus.SUCCESSFUL,
-    "FAILED": JobStatus.FAILED,
-    "CRASHED": JobStatus.FAILED,
-}
-"""
-What the state of a flow run means for its job. A job that runs goes on to: between two attempts its run is SCHEDULED
-(AwaitingRetry), and then PENDING again.
-"""
 
 LOOK_SECONDS = 2.0
 """Between two looks at the log of a flow run."""
@@ -54,13 +32,8 @@ LOOK_SECONDS = 2.0
 PATIENCE_SECONDS = 15.0
 """After which a job that has not begun says what it waits for; and between two looks for a worker of one that has."""
 
-MAX_LOG_LINES = 10_000
-
 LAST_LINES_SECONDS = 5.0
 """After the end of a flow run, for what its process still sends: Prefect's client sends lines every 2 s."""
-
-LOGS_PER_PAGE = 200
-"""The most that Prefect gives at once."""
 
 _THREADS = 4
 
@@ -130,8 +103,7 @@ class Deployments:
         adds_lines: Callable[[HeldJob], None],
     ) -> None:
         self._settings = settings
-        self._resources = resources
-        self._results = results
+        self._tasks = FlowRunTasks(settings, resources, results)
         self._connect = connect
         self._wake = wake
         self._begun = begun
@@ -319,67 +291,31 @@ class Deployments:
     def _hand_over(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
         flow_run_id = job.flow_run_id
         if flow_run_id is None:
-            flow_run_id = self._create_flow_run(api, job)
-
-        def watch() -> None:
-            job.flow_run_id = flow_run_id
-
+            flow_run_id = self._tasks.create(api, job)
         state = api.flow_run_states([flow_run_id])[flow_run_id]
 
         def apply() -> None:
-            watch()
-            self._apply(job, state)
+            job.flow_run_id = flow_run_id
+            if job.is_stopping:
+                # it was dismissed while its flow run was created
+                self._threads.submit(self._cancel, job)
+                self.forget(job)
+            else:
+                self._apply(job, state)
 
         return apply
-
-    def _create_flow_run(self, api: PrefectApi, job: DeployedJob) -> UUID:
-        process, deployment_settings = self._of(job)
-        if deployment_settings.is_foreign:
-            return self._create_foreign_flow_run(api, job, deployment_settings)
-        deployment = find_deployment(api, job.process_id, deployment_settings)
-        handed_over = HandedOver(
-            job_id=job.job_id,
-            process_id=job.process_id,
-            resource=self._resources[job.process_id],
-            request=job.details.request,
-            storage=process.result_storage or self._settings.output_dir,
-        )
-        secrets = handed_over.secret_inputs()
-        if secrets:
-            api.save_secret(handed_over.secret_block, secrets)
-        self._storage(api, process).put(handed_over.order_location, handed_over.order_json())
-        return api.create_deployment_run(
-            deployment.deployment_id,
-            name=flow_run_name(job.process_id, job.job_id),
-            parameters=flow_run_parameters(job.job_id, job.details.request) | handed_over.parameters(),
-            tags=flow_run_tags(job.process_id, job.job_id),
-            idempotency_key=job.job_id,
-        )
-
-    def _create_foreign_flow_run(self, api: PrefectApi, job: DeployedJob, settings: DeploymentSettings) -> UUID:
-        name, parameters = flow_run_of_job(job.process_id, job.job_id, job.details.request)
-        deployment = find_deployment(api, job.process_id, settings)
-        return api.create_deployment_run(
-            deployment.deployment_id,
-            name=name,
-            parameters=parameters,
-            tags=flow_run_tags(job.process_id, job.job_id),
-            idempotency_key=job.job_id,
-            # a deployment that is served by its own process has no queues
-            work_queue_name=settings.queue if deployment.work_pool_name else None,
-        )
 
     def _look(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
         assert job.flow_run_id is not None
         if not job.has_begun:
             waited = time.monotonic() - job.handed_over_at
-            message = self._waits_for(api, job) if waited >= PATIENCE_SECONDS else None
+            message = self._tasks.waits_for(api, job) if waited >= PATIENCE_SECONDS else None
             return lambda: self._looked(job, message)
-        lines = _new_lines(api, job)
+        lines = log_lines(api, job.flow_run_id, after=job.logs_read)
         message = None
         if time.monotonic() >= job.look_for_worker_at:
             job.look_for_worker_at = time.monotonic() + PATIENCE_SECONDS
-            message = self._without_worker(api, job)
+            message = self._tasks.lost_worker(api, job) or (MESSAGE_RUNNING if job.last_message else None)
 
         def take_over() -> None:
             job.lines += lines
@@ -388,22 +324,9 @@ class Deployments:
 
         return take_over
 
-    def _without_worker(self, api: PrefectApi, job: DeployedJob) -> str | None:
-        """
-        What to tell of a job that runs, when its work pool has lost all its workers, or has one again.
-
-        Nobody tells of a flow run that ended with its whole machine: Prefect goes on to call it running.
-        """
-        deployment = find_deployment(api, job.process_id, self._of(job)[1])
-        if deployment.work_pool_name is not None and api.living_workers(deployment.work_pool_name) == 0:
-            return (
-                f"The job was started, but no worker of the work pool {deployment.work_pool_name!r} is online any "
-                "more: it may have been lost with its worker"
-            )
-        return MESSAGE_RUNNING if job.last_message is not None else None
-
     def _last_look(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
-        lines = _new_lines(api, job)
+        assert job.flow_run_id is not None
+        lines = log_lines(api, job.flow_run_id, after=job.logs_read)
 
         def take_over() -> None:
             if lines:
@@ -420,36 +343,10 @@ class Deployments:
             job.last_message = message
             self._says(job, message)
 
-    def _waits_for(self, api: PrefectApi, job: DeployedJob) -> str | None:
-        """Why a flow run has not begun, for the job's client."""
-        deployment = find_deployment(api, job.process_id, self._of(job)[1])
-        if deployment.paused:
-            return "The job waits: its deployment is paused in Prefect"
-        if deployment.work_pool_name is None:
-            return None
-        pool = api.work_pool(deployment.work_pool_name)
-        if pool is None:
-            return f"The job waits: its work pool {deployment.work_pool_name!r} was deleted in Prefect"
-        if pool.is_paused:
-            return f"The job waits: the work pool {pool.name!r} is paused in Prefect"
-        if deployment.work_queue_name is not None:
-            queue = api.work_queue(pool.name, deployment.work_queue_name)
-            if queue is None or queue.is_paused:
-                state = "missing" if queue is None else "paused"
-                return f"The job waits: the work queue {deployment.work_queue_name!r} is {state} in Prefect"
-        if api.living_workers(pool.name) == 0:
-            return f"The job waits: no worker of the work pool {pool.name!r} is online"
-        return f"The job waits for a worker of the work pool {pool.name!r} to take it"
-
     def _collect(self, api: PrefectApi, job: DeployedJob, state: FlowRunState) -> Callable[[], None]:
         assert job.flow_run_id is not None
-        lines = _new_lines(api, job)
-        process, _ = self._of(job)
-        outcome: Outcome | None
-        if not process.is_foreign:
-            outcome = self._outcome(self._storage(api, process), job, state)
-        else:
-            outcome = None if state.type == "COMPLETED" else _failed(state)
+        lines = log_lines(api, job.flow_run_id, after=job.logs_read)
+        outcome = self._tasks.outcome(api, job, state)
 
         def end() -> None:
             job.lines += lines
@@ -460,26 +357,6 @@ class Deployments:
                 self._completed(job)
 
         return end
-
-    def _outcome(self, storage: ResultStore, job: DeployedJob, state: FlowRunState) -> Outcome:
-        try:
-            written = Outcome.from_json(json.loads(storage.get(HandedOver.outcome_location_of(job.job_id))))
-        except ResultNotAvailableError:
-            if state.type == "COMPLETED":
-                return Outcome.failed(
-                    "The flow run completed, but left no outcome in the result storage of the process. Can its work "
-                    "pool reach that?"
-                )
-            return _failed(state)
-        except (ValueError, KeyError, TypeError):
-            return Outcome.failed("The flow run left an outcome that cannot be read")
-        if JOB_STATUSES[state.type] is not written.status:
-            return _failed(state)
-        if written.result is None:
-            return written
-        folder = f"{job.job_id}/{job.claim.number}"
-        result = copy_values(written.result, storage, self._results, folder, allowed=job.job_id)
-        return Outcome(written.status, written.message, written.media_type, result)
 
     def _cancel(self, job: DeployedJob) -> None:
         """Ask for it at once; where that fails the recorder does it later."""
@@ -497,67 +374,7 @@ class Deployments:
     def _remove_traces(self, job: HeldJob) -> None:
         try:
             with self._connect() as api:
-                process, _ = self._of(job)
-                if process.is_foreign:
-                    return
-                if job.details.request.get("secret_inputs"):
-                    api.delete_secret(HandedOver.secret_block_of(job.job_id))
-                storage = self._storage(api, process)
-                if storage.url != self._results.url:
-                    storage.delete(HandedOver.folder_of(job.job_id))
-                else:
-                    storage.delete(HandedOver.order_location_of(job.job_id))
-                    storage.delete(HandedOver.outcome_location_of(job.job_id))
+                self._tasks.remove_traces(api, job)
         except (PygeoapiPrefectError, OSError) as error:
             facts = {"action": "forget", "job_id": job.job_id, "reason": str(error)}
             LOGGER.warning("traces of a flow run left behind", extra=facts)
-
-    def _of(self, job: HeldJob) -> tuple[ProcessSettings, DeploymentSettings]:
-        process = self._settings.process(job.process_id)
-        if process.deployment is None:
-            raise ConfigurationError(f"resources.{job.process_id}.processor.prefect.deployment is gone")
-        return process, process.deployment
-
-    def _storage(self, api: PrefectApi, process: ProcessSettings) -> ResultStore:
-        """Where the flow runs of a process leave their outcomes."""
-        place = process.result_storage
-        if place is None:
-            return self._results
-        if is_block(place):
-            return StorageBlock.from_document(place, api.block_document(place).data).store
-        return ResultStore(place)
-
-
-def _new_lines(api: PrefectApi, job: DeployedJob) -> list[LogLine]:
-    """Of the flow run's log; as many as a job's log may have."""
-    assert job.flow_run_id is not None
-    lines: list[LogLine] = []
-    while job.logs_read + len(lines) < MAX_LOG_LINES:
-        page = api.flow_run_logs(job.flow_run_id, after=job.logs_read + len(lines))
-        lines += page
-        if len(page) < LOGS_PER_PAGE:
-            break
-    return lines
-
-
-def _failed(state: FlowRunState) -> Outcome:
-    return Outcome.failed(f"The flow run {state.type.lower()}: {state.message or state.name}")
-
-
-def find_deployment(api: PrefectApi, process_id: str, settings: DeploymentSettings) -> Deployment:
-    """
-    The deployment of a process.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    if settings.is_foreign:
-        return api.deployment(settings.name)
-    found = api.find_deployments(name=settings.name, tags=[TAG, f"process:{process_id}"])
-    if not found:
-        raise ConfigurationError(
-            f"Process {process_id!r} has no deployment {settings.name!r}. Run `pygeoapi plugins prefect deploy "
-            f"{process_id}`.",
-            user_msg="This process is not deployed at the moment.",
-        )
-    return found[0]
