@@ -179,3 +179,18 @@ def pytest_configure() -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if source not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, *paths]))
+
+
+LONGEST = ("deployments", "faults", "flows", "recording", "deploy", "old_configuration", "serving", "dask", "cli")
+"""Files of tests that take a minute or more, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first: with several processes none of them is left for the end."""
+    names = [f"test_{name}" for name in LONGEST]
+
+    def rank(item: pytest.Item) -> int:
+        stem = item.path.stem
+        return names.index(stem) if stem in names else len(names)
+
+    items.sort(key=rank)

@@ -298,8 +298,10 @@ def test_flows_at_once(served):
     """Jobs that come at once all succeed, each with its own result."""
     server, _ = served
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda number: server.execute("greet", {"name": str(number)}).text, range(16)))
-    assert answers == [f"Hello {number}!" for number in range(16)]
+        job_ids = list(threads.map(lambda number: server.submit("greet", {"name": str(number)}), range(16)))
+    for number, job_id in enumerate(job_ids):
+        server.wait_for(job_id, "successful", within=60)
+        assert server.results(job_id).text == f"Hello {number}!"
 
 
 def test_a_runner_that_dies(served, tmp_path):
