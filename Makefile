@@ -16,7 +16,7 @@ demo: $(VENV)/demo
 	$(BIN)/python examples/terrain/demo.py $(ARGS)
 
 test: check docs
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/test
 	$(BIN)/ruff check .
