@@ -29,6 +29,7 @@ from pygeoapi_prefect.manager import secret_inputs
 from pygeoapi_prefect.process.description import FunctionSignature
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.settings import ProcessSettings
+from serving import Server, running
 
 TESTS = Path(__file__).parent
 HERE = "127.0.0.1"
@@ -424,6 +425,36 @@ def test_a_dismissed_job_leaves_no_tasks(sent: signal.Signals, api_url: str, clu
             # the two that ran had 2 seconds; the next would begin then
             time.sleep(max(0, begun + 3 - time.monotonic()))
             assert (count("begun"), count("ended")) == (2, 2)
+
+
+def test_over_http(api_url: str, cluster: Cluster, tmp_path: Path) -> None:
+    """A client chooses the cluster of its job, and DELETE leaves no task of it."""
+
+    def processor(name: str) -> dict[str, Any]:
+        prefect = {"flow": f"dask_flows:{name}", "dask_addresses": [cluster.address]}
+        return {"name": "pygeoapi_prefect.FlowProcessor", "prefect": prefect}
+
+    served = Server(
+        tmp_path / "server",
+        processors={"pids": processor("pids"), "many-slow": processor("many_slow")},
+        environment={"PREFECT_API_URL": api_url},
+    )
+    chosen = {"cluster": {"address": cluster.address, "label": "ndvi"}}
+    file = tmp_path / "tasks"
+    with running(served):
+        job_id = served.submit("pids", chosen)
+        served.wait_for(job_id, "successful", within=60)
+        *of_tasks, of_flow = served.results(job_id).json()
+        assert set(of_tasks) == cluster.worker_pids
+        assert of_flow not in cluster.worker_pids
+        refused = served.submit("pids", {"cluster": {"address": "tcp://127.0.0.1:1"}})
+        assert "'cluster': this address" in served.wait_for(refused, "failed", within=30)["message"]
+        job_id = served.submit("many-slow", {**chosen, "file": str(file)})
+        wait_for(lambda: file.exists() and file.read_text().count("begun") == 2)
+        assert served.client.delete(f"/jobs/{job_id}").status_code == 200
+        wait_for(lambda: cluster.task_states() == [], seconds=6)
+        time.sleep(2)
+        assert file.read_text().count("begun") == 2
 
 
 # ---------------------------------------------------------------- Dask Gateway

@@ -1,5 +1,6 @@
 """Laws of the classes that make flows processes, without Prefect's engine."""
 
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from ogc_schema import validate
 from pygeoapi_prefect import BasePrefectProcessor, FlowProcessor, schemas
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.process.processor import flow_processes, is_flow, load_processor
+from pygeoapi_prefect.runner.supervisor import fingerprint_of
 
 
 def resource(dotted: str, **prefect: Any) -> dict[str, Any]:
@@ -118,3 +120,15 @@ def test_flows_are_told_from_processors() -> None:
     }
     assert flow_processes(resources) == ["a", "simple-flow"]
     assert not is_flow(load_processor("b", resources["b"]))
+
+
+def test_a_changed_flow_is_another_configuration(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner is replaced when the code of a flow has changed, as when that of a processor has."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "my_changing_flows.py"
+    module.write_text("")
+    manager_def = {"processes": {"a": resource("pygeoapi_prefect.FlowProcessor", flow="my_changing_flows:a")}}
+    before = fingerprint_of(manager_def)
+    assert fingerprint_of(manager_def) == before
+    os.utime(module, (1, 1))
+    assert fingerprint_of(manager_def) != before

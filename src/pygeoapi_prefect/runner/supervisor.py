@@ -166,10 +166,7 @@ class Supervisor:
 def fingerprint_of(manager_def: Mapping[str, Any]) -> str:
     """Tells a configuration, the package's version and the processors' code from others."""
     parts = [json.dumps(manager_def, sort_keys=True, default=str), version("pygeoapi-prefect")]
-    for resource in (manager_def.get("processes") or {}).values():
-        # a deployment that somebody else made needs no name
-        name = resource["processor"].get("name") or ""
-        module = PLUGINS["process"].get(name, name).rpartition(".")[0]
+    for module in sorted(_modules(manager_def.get("processes") or {})):
         with suppress(ImportError, ValueError, OSError):
             spec = importlib.util.find_spec(module)
             if spec is not None and spec.origin:
@@ -177,3 +174,15 @@ def fingerprint_of(manager_def: Mapping[str, Any]) -> str:
                 modules = sorted(Path(spec.origin).parent.glob("*.py"))
                 parts += [f"{path} {path.stat().st_mtime_ns}" for path in modules]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _modules(resources: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Of the processors, and of the flows that they name."""
+    modules = set()
+    for resource in resources.values():
+        processor = resource["processor"]
+        # a deployment that somebody else made needs no name
+        name = processor.get("name") or ""
+        modules.add(PLUGINS["process"].get(name, name).rpartition(".")[0])
+        modules.add(str((processor.get("prefect") or {}).get("flow") or "").partition(":")[0])
+    return modules - {""}
