@@ -8,6 +8,7 @@ which are then the inputs of the process.
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pygeoapi_prefect.exceptions import ConfigurationError
@@ -177,6 +178,10 @@ class PersistingConvention(Convention):
         return dict(store_persisted(result, metadata, order, store))
 
 
+# processors are made anew for each request, and for each job
+_signature = cache(FunctionSignature)
+
+
 def convention_of(flow: Any) -> Convention:
     """
     Recognise a flow by its parameters.
@@ -193,7 +198,7 @@ def convention_of(flow: Any) -> Convention:
             raise ConfigurationError(
                 f"Flow {flow.name!r} takes some parameters of the contract, but not {sorted(CONTRACT - parameters)}"
             )
-        return TypedConvention(FunctionSignature(function))
+        return TypedConvention(_signature(function))
     if flow.persist_result is not True:
         raise ConfigurationError(
             f"Flow {flow.name!r} must persist its result: decorate it with @flow(persist_result=True)"
