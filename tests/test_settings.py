@@ -92,6 +92,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"timelimit": 5}}}}},
         "resources.ndvi.processor.prefect.timelimit is not known; did you mean 'time_limit'?",
     ),
+    "unknown key of a deployment": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"deployment": {"work_pol": "gis"}}}}}},
+        "resources.ndvi.processor.prefect.deployment.work_pol is not known; did you mean 'work_pool'?",
+    ),
+    "no block": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"deployment": {"storage_block": "code"}}}}}},
+        "resources.ndvi.processor.prefect.deployment.storage_block: ",
+    ),
+    "no flow": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"flow": "flows.ndvi"}}}}},
+        "resources.ndvi.processor.prefect.flow: ",
+    ),
     "bad value of a process": (
         {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"isolation": "vm"}}}}},
         "resources.ndvi.processor.prefect.isolation: ",
