@@ -35,6 +35,7 @@ class PrefectLink:
         self._connection: PrefectConnection | None = None
         self._server: LocalPrefectServer | None = None
         self._watch: FlowRunWatch | None = None
+        self._is_closed = False
         self.is_recording = True
 
     # ---------------------------------------------------------------- connections
@@ -50,7 +51,15 @@ class PrefectLink:
             PrefectUnavailableError: Prefect was not found; try again.
         """
         with self._lock:
-            return self._find()
+            if self._is_closed:
+                raise PrefectUnavailableError("The runner ends")
+            connection, server = self._find()
+        if server is None:
+            return None if connection is None else PrefectApi(connection)
+        # without the lock: the runner may be told to end meanwhile
+        server.wait_until_healthy(_START_SECONDS)
+        self._tell(f"recorded at {server.connection.api_url} (local)", server.connection)
+        return PrefectApi(server.connection)
 
     def api(self) -> PrefectApi:
         """A connection for one use, without waiting. Raises PrefectUnavailableError."""
@@ -65,7 +74,7 @@ class PrefectLink:
         """Of the local server, if there is one: Prefect's own settings do not know it."""
         return self._server.connection.api_url if self._server is not None and self._server.is_alive() else None
 
-    def _find(self) -> PrefectApi | None:
+    def _find(self) -> tuple[PrefectConnection | None, LocalPrefectServer | None]:
         try:
             if self._connection is None and self._server is None:
                 self._connection = configured_connection()
@@ -74,19 +83,17 @@ class PrefectLink:
             raise PrefectUnavailableError(str(error)) from error
         if self._connection is not None:
             self._tell(f"recorded at {self._connection.api_url}", self._connection)
-            return PrefectApi(self._connection)
+            return self._connection, None
         if not self._may_start_server:
             self.is_recording = False
             self._tell("not recorded: Prefect's settings name no API. Set PREFECT_API_URL.")
-            return None
+            return None, None
         if self._server is None:
             self._server = LocalPrefectServer(self._presence.prefect)
         if not self._server.is_alive():
             self._tell("not recorded yet: the local Prefect server is starting")
             self._server.start()
-        self._server.wait_until_healthy(_START_SECONDS)
-        self._tell(f"recorded at {self._server.connection.api_url} (local)", self._server.connection)
-        return PrefectApi(self._server.connection)
+        return None, self._server
 
     def _tell(self, text: str, connection: PrefectConnection | None = None) -> None:
         if text == self._status.prefect:
@@ -118,6 +125,6 @@ class PrefectLink:
         if self._watch is not None:
             self._watch.stop(timeout=2)
         with self._lock:
-            self._may_start_server = False
+            self._is_closed = True
             if self._server is not None:
                 self._server.stop()
