@@ -313,3 +313,14 @@ def test_deploying_again_changes_nothing(served):
     """The command is idempotent."""
     told = served.cli("plugins", "prefect", "deploy", "greet", "hello-world").stdout
     assert told.count("unchanged") >= 2, told
+
+
+def test_the_doctor_looks_at_deployments(served):
+    """What is deployed and worked on is well; what is not deployed, or has no worker, is named with the remedy."""
+    told = served.cli("plugins", "prefect", "--config", str(served.config_path), "doctor", check=False)
+    assert told.returncode == 1
+    assert "ok   deployment of greet: greeting/greet, work pool 'test-pool', 1 workers online" in told.stdout
+    assert "FAIL deployment of not-deployed" in told.stdout
+    assert "plugins prefect deploy not-deployed" in told.stdout
+    assert "FAIL deployment of without-worker: nothing/alone: no worker of the work pool 'empty-pool'" in told.stdout
+    assert "deployment of in-the-pool" not in told.stdout

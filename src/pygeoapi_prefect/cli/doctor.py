@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from pygeoapi_prefect.exceptions import (
     ResultStoreError,
 )
 from pygeoapi_prefect.settings import ManagerSettings
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.prefect_api import PrefectConnection
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Finding:
 @click.command()
 @click.pass_obj
 def doctor(config: str | None) -> None:
-    """Check configuration, processors, database, result store, runner and Prefect, and tell what to do."""
+    """Check configuration, processors, database, result store, runner, Prefect and deployments, and tell what to do."""
     from pygeoapi_prefect.cli.configuration import manager_def_of, read_configuration
 
     manager_def = manager_def_of(read_configuration(config))
@@ -130,7 +133,7 @@ def _data_folder(settings: ManagerSettings) -> Finding:
 
 
 def _runner_and_prefect(settings: ManagerSettings) -> Iterator[Finding]:
-    from pygeoapi_prefect.prefect_api import PrefectApi, configured_connection
+    from pygeoapi_prefect.prefect_api import PrefectApi, PrefectConnection, configured_connection
     from pygeoapi_prefect.runner.presence import Presence
 
     status = Presence(settings.data_dir).read_status()
@@ -145,6 +148,8 @@ def _runner_and_prefect(settings: ManagerSettings) -> Iterator[Finding]:
     if connection is None:
         if settings.runner == "embedded":
             yield Finding("Prefect", "no API is configured: an embedded runner starts a local server")
+            if status is not None and status.prefect_api_url is not None:
+                yield from _deployments(settings, PrefectConnection(status.prefect_api_url))
         else:
             remedy = "Set PREFECT_API_URL for the runner, e.g. with `prefect config set`."
             yield Finding("Prefect", "no API is configured: an external runner records nothing", remedy)
@@ -155,3 +160,30 @@ def _runner_and_prefect(settings: ManagerSettings) -> Iterator[Finding]:
         else:
             remedy = "Start it, or correct PREFECT_API_URL. Jobs run meanwhile and are recorded later."
             yield Finding("Prefect", f"{connection.api_url} does not answer", remedy)
+            return
+    yield from _deployments(settings, connection)
+
+
+def _deployments(settings: ManagerSettings, connection: "PrefectConnection") -> Iterator[Finding]:
+    from pygeoapi_prefect.prefect_api import PrefectApi
+    from pygeoapi_prefect.runner.flow_run_tasks import find_deployment
+
+    with PrefectApi(connection) as api:
+        for process_id, process in settings.processes.items():
+            if process.deployment is None:
+                continue
+            subject = f"deployment of {process_id}"
+            try:
+                deployment = find_deployment(api, process_id, process.deployment)
+                pool = deployment.work_pool_name
+                workers = None if pool is None else api.living_workers(pool)
+            except PygeoapiPrefectError as error:
+                remedy = f"Deploy it: `pygeoapi plugins prefect deploy {process_id}`, or as you made it."
+                yield Finding(subject, str(error), remedy)
+                continue
+            if workers == 0:
+                remedy = f"Start one: `prefect worker start --pool {pool!r}`. Jobs wait until then."
+                yield Finding(subject, f"{deployment.name}: no worker of the work pool {pool!r} is online", remedy)
+            else:
+                where = "served by its own process" if pool is None else f"work pool {pool!r}, {workers} workers online"
+                yield Finding(subject, f"{deployment.name}, {where}")
