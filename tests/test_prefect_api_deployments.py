@@ -230,15 +230,6 @@ def test_flow_run_state_says_everything(api: PrefectApi) -> None:
     assert abs(datetime.now(UTC) - state.timestamp) < timedelta(seconds=30)
 
 
-def test_delete_flow_run(api: PrefectApi) -> None:
-    """A deleted run is gone, with its bar; to delete it again does nothing."""
-    flow_run_id = make_run(api)
-    api.create_progress_artifact(flow_run_id, key="progress", progress=1)
-    api.delete_flow_run(flow_run_id)
-    api.delete_flow_run(flow_run_id)
-    assert api.flow_run_states([flow_run_id]) == {flow_run_id: None}
-
-
 def test_flow_run_logs(api: PrefectApi) -> None:
     """Lines come by their time, from the one that was asked for, and those of other runs do not."""
     flow_run_id, other = make_run(api), make_run(api)

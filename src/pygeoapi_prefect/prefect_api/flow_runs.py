@@ -1,7 +1,6 @@
 """Flow runs: created, told and asked their state, with logs and progress."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -166,15 +165,6 @@ class FlowRuns(Client):
             body = {"flow_runs": {"id": {"any_": asked}}, "limit": len(asked)}
             states |= {UUID(run["id"]): _state(run["state"]) for run in self._call("POST", "/flow_runs/filter", body)}
         return states
-
-    def delete_flow_run(self, flow_run_id: UUID) -> None:
-        """
-        Remove a flow run with its task runs, logs and artifacts. Does nothing when it is gone; may be repeated.
-
-        Work that is under way is not stopped; it runs on, and its reports are refused.
-        """
-        with suppress(FlowRunNotFoundError):
-            self._call("DELETE", f"/flow_runs/{flow_run_id}", missing=FlowRunNotFoundError)
 
     def write_logs(self, flow_run_id: UUID, lines: Iterable[LogLine]) -> None:
         """
