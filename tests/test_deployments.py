@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from prefect_seen import Prefect
 from prefect_worker import PrefectWorker
@@ -16,7 +17,8 @@ from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.prefect_api import PrefectApi
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
-from serving import Server, assert_problem, eventually, flow, pids_in, running
+from pygeoapi_prefect.settings import ManagerSettings
+from serving import Server, assert_problem, eventually, flow, new_database, pids_in, running
 
 POOL = "test-pool"
 FLOWS = ["greet", "several", "second_time", "sleep", "fail", "refuse", "login", "bar", "die"]
@@ -49,8 +51,8 @@ def worker(prefect_server, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served(prefect_server, worker, tmp_path_factory):
-    """A server with deployed processes, and a worker."""
+def served(prefect_server, worker, postgresql, tmp_path_factory):
+    """A server with deployed processes on PostgreSQL, and a worker."""
     folder = tmp_path_factory.mktemp("deployments")
     processors = {name.replace("_", "-"): deployed(flow(name)) for name in FLOWS}
     processors |= {
@@ -68,7 +70,7 @@ def served(prefect_server, worker, tmp_path_factory):
     server = Server(
         folder,
         processors=processors,
-        manager={"shutdown_grace": 1},
+        manager={"shutdown_grace": 1, "connection": new_database(postgresql)},
         environment={"PREFECT_API_URL": prefect_server.connection.api_url},
     )
     wanted = [process_id for process_id, processor in processors.items() if process_id != "not-deployed"]
@@ -78,6 +80,15 @@ def served(prefect_server, worker, tmp_path_factory):
     worker.start()
     with running(server):
         yield server
+
+
+@contextlib.contextmanager
+def job_store_of(server: Server):
+    """The server's job store."""
+    settings = ManagerSettings.from_manager_def(yaml.safe_load(server.config_path.read_text())["server"]["manager"])
+    store = JobStore(Database(settings.connection, timeout=5))
+    yield store
+    store.database.dispose()
 
 
 def ends(server: Server, job_id: str, *statuses: str) -> dict:
@@ -100,9 +111,8 @@ class TestOutcomes:
         assert prefect.client.get(f"/flows/{run['flow_id']}").json()["name"] == "greeting"
         lag = datetime.fromisoformat(job["finished"]) - datetime.fromisoformat(run["end_time"])
         assert lag.total_seconds() < 1
-        store = JobStore(Database(f"sqlite:///{served.folder / 'jobs.db'}", timeout=5))
-        eventually(lambda: "greeting Ada" in [line.text for line in store.logs(job_id)], within=15, what="the log line")
-        store.database.dispose()
+        with job_store_of(served) as store:
+            eventually(lambda: "greeting Ada" in [line.text for line in store.logs(job_id)], within=15)
 
     def test_unmodified_processor(self, served, prefect):
         """One generic flow runs any pygeoapi processor."""
@@ -171,9 +181,8 @@ class TestOutcomes:
             blocks = f"/block_types/slug/secret/block_documents/name/pygeoapi-job-{job_id}"
             eventually(lambda: prefect.client.get(blocks).status_code == 404, within=5)
             assert api.is_healthy()
-        store = JobStore(Database(f"sqlite:///{served.folder / 'jobs.db'}", timeout=5))
-        assert store.details(job_id).request["inputs"]["password"] == "(secret)"
-        store.database.dispose()
+        with job_store_of(served) as store:
+            assert store.details(job_id).request["inputs"]["password"] == "(secret)"
 
     def test_large_request(self, served, prefect):
         """A request of any size reaches the flow, and Prefect sees only how large it is."""
