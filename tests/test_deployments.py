@@ -66,6 +66,7 @@ def served(prefect_server, worker, postgresql, tmp_path_factory):
         "not-deployed": deployed(flow("nothing"), name="forgotten"),
         "without-worker": deployed(flow("nothing"), name="alone", work_pool="empty-pool"),
         "in-the-pool": {"name": "HelloWorld"},
+        "pool-sleep": {"name": "processors.Sleep"},
     }
     server = Server(
         folder,
@@ -73,8 +74,8 @@ def served(prefect_server, worker, postgresql, tmp_path_factory):
         manager={"shutdown_grace": 1, "connection": new_database(postgresql)},
         environment={"PREFECT_API_URL": prefect_server.connection.api_url},
     )
-    wanted = [process_id for process_id, processor in processors.items() if process_id != "not-deployed"]
-    wanted.remove("in-the-pool")
+    not_deployed = {"not-deployed", "in-the-pool", "pool-sleep"}
+    wanted = [process_id for process_id in processors if process_id not in not_deployed]
     told = server.cli("plugins", "prefect", "deploy", *wanted, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     worker.start()
@@ -312,6 +313,20 @@ class TestTrouble:
         assert job["progress"] == 100
         assert served.results(job_id).text == "slept"
         assert served.runner().pid != first.pid
+
+    def test_a_runner_that_drains(self, served, tmp_path):
+        """The next runner adopts deployed jobs at once, while the old one still waits for a job of its pool."""
+        deployed_id = served.submit("sleep", {"pid_file": str(tmp_path / "deployed"), "seconds": 12})
+        pool_id = served.submit("pool-sleep", {"pid_file": str(tmp_path / "pool"), "seconds": 25})
+        pids_in(tmp_path / "deployed", within=START)
+        pids_in(tmp_path / "pool")
+        old = served.runner()
+        os.kill(old.pid, signal.SIGTERM)
+        with job_store_of(served) as store:
+            eventually(lambda: store.job(deployed_id).runner_id not in (old.runner_id, "let go"), within=20)
+            assert store.job(pool_id).runner_id == old.runner_id
+        assert ends(served, deployed_id)["progress"] == 100
+        assert ends(served, pool_id)
 
     def test_the_pool_goes_on(self, served):
         """Processes without a deployment run beside."""

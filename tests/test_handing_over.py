@@ -114,6 +114,22 @@ def test_a_deployment_s_job_is_adopted(job_store: JobStore, has_begun: bool) -> 
     assert job_store.finish(adopted.claim, SUCCESS)
 
 
+def test_a_job_that_was_let_go_is_adopted(job_store: JobStore) -> None:
+    """Though its runner lives on; jobs of other processes stay with it, and the old claim is worth nothing then."""
+    job_store.register_runner(runner_record("old"), lease=60)
+    accepted(job_store, "deployed")
+    accepted(job_store, "other", "plain")
+    (details,) = hand_over(job_store, "old")
+    (other,) = claim_all(job_store, "old")
+    job_store.let_go("old", ["ndvi"])
+    assert job_store.outlook("old").claims == {other.job.claim}
+    lives = {"host": "here", "is_alive": lambda *_: True}
+    (adopted,) = job_store.finish_lost("new", **lives, rerun=lambda _: False, adopt=lambda _: True)
+    assert (adopted.job_id, adopted.runner_id) == ("deployed", "new")
+    assert not job_store.finish(details.job.claim, SUCCESS)
+    assert job_store.finish(adopted.claim, SUCCESS)
+
+
 def test_a_flow_run_is_noted_for_its_claim_only(job_store: JobStore) -> None:
     """Also when the job has just ended, so that its run can be ended too; never for an older claim."""
     claim = running(job_store)

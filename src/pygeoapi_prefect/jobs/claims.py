@@ -14,6 +14,7 @@ from pygeoapi_prefect.jobs.queries import (
     MAX_MESSAGE,
     MESSAGE_HANDED_OVER,
     MESSAGE_RUNNING,
+    WORK,
     Queries,
     held,
     held_by,
@@ -25,6 +26,9 @@ from pygeoapi_prefect.jobs.tables import jobs
 from pygeoapi_prefect.schemas import JobStatus
 
 _CLAIM_LOCK = 0x6F67635F636C6D
+_LET_GO = "let go"
+"""In place of a runner: one let go of the job when it drained, and the next one has not adopted it yet."""
+
 _UNKNOWN_PROCESS_WAITS = timedelta(minutes=1)
 
 
@@ -157,6 +161,16 @@ class Claims(Queries):
                 .values(runner_id=None, message=message[:MAX_MESSAGE], updated=utc_now())
             ).rowcount
         return given == 1
+
+    def let_go(self, runner_id: str, processes: Collection[str]) -> None:
+        """Have the jobs of *processes* that a runner holds adopted by another one, which finds them lost."""
+        with self.database.write() as connection:
+            connection.execute(
+                update(jobs)
+                .where(held(), jobs.c.runner_id == runner_id, jobs.c.process_id.in_(list(processes)))
+                .values(runner_id=_LET_GO)
+            )
+            self._notify(connection, WORK)
 
     def say(self, claim: Claim, message: str) -> bool:
         """Set the job's message. False for an old claim."""

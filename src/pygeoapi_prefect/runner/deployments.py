@@ -198,10 +198,14 @@ class Deployments:
         times += [job.look_at for job in self._ended_jobs[:1]]
         return min(times, default=float("inf"))
 
-    def close(self) -> None:
-        """Let go of the jobs: another runner adopts them."""
-        self._threads.shutdown(cancel_futures=True)
+    def let_go(self) -> None:
+        """Follow none of the jobs any more: another runner adopts them."""
         self._jobs.clear()
+
+    def close(self) -> None:
+        """Let go of the jobs, and end the threads."""
+        self.let_go()
+        self._threads.shutdown(cancel_futures=True)
 
     def _apply(self, job: DeployedJob, state: FlowRunState | None) -> None:
         if job.is_collected or job.is_stopping:

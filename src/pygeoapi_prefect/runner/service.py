@@ -229,6 +229,9 @@ class RunnerService:
                 if self._is_draining and not drain_told:
                     drain_told = True
                     self._pool.keeps_a_worker = False
+                    # another runner adopts them now, however long the jobs of the pool still take
+                    self._deployments.let_go()
+                    self._due.append(partial(self._store.let_go, self.runner_id, self._deployments.processes))
                     LOGGER.info("runner drains", extra={"action": "drain", "running": len(self._pool.jobs)})
                     on_drain()
                 if self._is_stopping:
@@ -274,7 +277,9 @@ class RunnerService:
         if self._unwritten or self._due or self._look_again:
             return 0
         held = self._held
-        times = [self._renew_at, self._sweep_at, self._deployments.next_look()]
+        times = [self._renew_at, self._deployments.next_look()]
+        if not self._is_draining:
+            times.append(self._sweep_at)
         if any(job.has_news for job in held):
             times.append(self._flush_at)
         times += [job.deadline for job in held if job.deadline is not None and not job.is_stopping]
@@ -286,7 +291,7 @@ class RunnerService:
             self._renew_at = now + self._settings.lease / 3
             # also finds what no wake-up told of: jobs of unknown processes that have waited long enough
             self._look_again = True
-        if now >= self._sweep_at:
+        if now >= self._sweep_at and not self._is_draining:
             self._sweep()
             self._sweep_at = now + _SWEEP_SECONDS
         while self._due:
@@ -351,7 +356,7 @@ class RunnerService:
             host=self._host,
             is_alive=is_alive,
             rerun=lambda process_id: self._settings.process(process_id).rerun_lost,
-            adopt=lambda process_id: not self._is_draining and process_id in self._deployments.processes,
+            adopt=lambda process_id: process_id in self._deployments.processes,
         )
         for job in lost:
             facts = {"action": "sweep", "job_id": job.job_id, "status": job.status}
