@@ -8,6 +8,9 @@ from uuid import UUID
 
 from pygeoapi_prefect.schemas import JobStatus
 
+MAX_LOG_LINES = 10_000
+"""A job's log has no more, wherever it comes from."""
+
 
 def utc_now() -> datetime:
     """Now, aware, UTC."""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pygeoapi_prefect.exceptions import ConfigurationError, ResultNotAvailableError
 from pygeoapi_prefect.jobs import LogLine, Outcome
+from pygeoapi_prefect.jobs.records import MAX_LOG_LINES
 from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi
 from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
 from pygeoapi_prefect.process.foreign import flow_run_of_job
@@ -37,7 +38,6 @@ What the state of a flow run means for its job. A job that runs goes on to: betw
 (AwaitingRetry), and then PENDING again.
 """
 
-MAX_LOG_LINES = 10_000
 
 LOGS_PER_PAGE = 200
 """The most that Prefect gives at once."""

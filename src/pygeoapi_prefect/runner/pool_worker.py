@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pygeoapi_prefect.jobs.records import Outcome, utc_now
+from pygeoapi_prefect.jobs.records import MAX_LOG_LINES, Outcome, utc_now
 from pygeoapi_prefect.process.execution import JobStopped, execute_plain, failed, successful
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import is_flow, load_processor
@@ -37,7 +37,6 @@ from pygeoapi_prefect.runner.os_processes import kill_descendants
 
 LOGGER = logging.getLogger(__name__)
 
-MAX_LOG_LINES = 10_000
 _OUTPUT_LOGGER = "stdout"
 _DRAIN_SECONDS = 0.5
 

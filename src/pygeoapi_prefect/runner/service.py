@@ -385,8 +385,7 @@ class RunnerService:
         held = {job.claim: job for job in self._held}
         for claim in outlook.claims - held.keys() - {job.claim for job, _ in self._unwritten}:
             # adopted; or the database went away between the commit of this claim and its answer, and it has not begun
-            if not self._is_draining or claim.job_id not in {job.job_id for job in self._held}:
-                self._start(self._store.details(claim.job_id))
+            self._start(self._store.details(claim.job_id))
         for claim, job in held.items():
             if claim not in outlook.claims:
                 self._stop_job(job, None)
