@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from factories import ended, make_run
 from prefect_seen import Prefect
+from pygeoapi_prefect.jobs import JobStore
+from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.prefect_api import PrefectApi
+from pygeoapi_prefect.process.flow_runs import flow_run_tags
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
+from pygeoapi_prefect.runner.recorder import Recorder
+from pygeoapi_prefect.schemas import JobStatus
 from serving import Server, eventually, running
 
 
@@ -139,3 +146,27 @@ class TestOutage:
             finally:
                 server.stop()
                 local.stop()
+
+
+def test_a_flow_run_that_its_worker_could_not_tell_of(api, prefect_server, sqlite_url):
+    """A worker stopped between the creation of its flow run and the answer leaves one run, not two, and an ended one."""
+    store = JobStore(Database(sqlite_url, timeout=5))
+    job = ended(store, JobStatus.FAILED, process_id="squared")
+    created = make_run(api, tags=flow_run_tags("squared", job.job_id), flow_name="the flow's own name")
+    recorder = Recorder(
+        store,
+        "runner",
+        lambda: PrefectApi(prefect_server.connection),
+        last_activity=lambda: 0.0,
+        backlog=10,
+        run_by_prefect={"squared"},
+    )
+    recorder.start()
+    try:
+        # prefect_seen fails where a job has two
+        run = Prefect(prefect_server.connection.api_url).ended(job.job_id)
+        assert (run["id"], run["state_type"]) == (str(created), "FAILED")
+        eventually(lambda: store.recording_backlog() == 0, within=10)
+    finally:
+        recorder.stop(10)
+        store.database.dispose()

@@ -150,6 +150,16 @@ class FlowRuns(Client):
         )
         return bool(answer["status"] == "ACCEPT")
 
+    def find_flow_runs(self, *, tags: Iterable[str]) -> list[UUID]:
+        """
+        The flow runs that have all of *tags*, in whatever state and of whatever flow.
+
+        Returns:
+            Their ids, at most :data:`IDS_PER_REQUEST`.
+        """
+        body = {"flow_runs": {"tags": {"all_": sorted(tags)}}, "limit": IDS_PER_REQUEST}
+        return [UUID(run["id"]) for run in self._call("POST", "/flow_runs/filter", body)]
+
     def flow_run_states(self, flow_run_ids: Iterable[UUID]) -> dict[UUID, FlowRunState | None]:
         """
         The present states of many flow runs, in requests of :data:`IDS_PER_REQUEST`.

@@ -222,6 +222,12 @@ class Recorder:
             assert job.finished is not None
             if utc_now() - job.finished < _LAST_WORDS:
                 return
+            # a worker that was stopped between the call that creates the run and its answer could not tell of it
+            created = self._api.find_flow_runs(tags=flow_run_tags(job.process_id, job.job_id))
+            if created:
+                self._store.update_recording(job.job_id, flow_run_id=created[0])
+                self._see_to(created[0], job)
+                return
             # it ended before Prefect had it
         flow_run_id = recording.flow_run_id or self._create_flow_run(recording.details)
         self._send_logs(flow_run_id, recording)
