@@ -149,7 +149,7 @@ class TestOutage:
 
 
 def test_a_flow_run_that_its_worker_could_not_tell_of(api, prefect_server, sqlite_url):
-    """A worker stopped between the creation of its flow run and the answer leaves one run, not two, and an ended one."""
+    """A worker stopped between the creation of its flow run and the answer leaves one run, which ends."""
     store = JobStore(Database(sqlite_url, timeout=5))
     job = ended(store, JobStatus.FAILED, process_id="squared")
     created = make_run(api, tags=flow_run_tags("squared", job.job_id), flow_name="the flow's own name")
