@@ -197,7 +197,7 @@ def test_threads_migrate_once(job_store: JobStore, caplog: pytest.LogCaptureFixt
         list(threads.map(use, range(8)))
     assert len(job_store.list_jobs()[0]) == 8
     upgrades = [record.message.split(",")[0] for record in caplog.records if "Running upgrade" in record.message]
-    assert upgrades == ["Running upgrade  -> 0001", "Running upgrade 0001 -> 0002"]
+    assert upgrades == ["Running upgrade  -> 0001", "Running upgrade 0001 -> 0002", "Running upgrade 0002 -> 0003"]
 
 
 def test_sqlite_is_in_wal_mode(sqlite_url: str) -> None:

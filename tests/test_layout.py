@@ -31,6 +31,7 @@ LAYOUT = [
     "process",
     "deploy",
     "runner",
+    "web_process",
     "ogcapi",
     "manager",
     "cli",

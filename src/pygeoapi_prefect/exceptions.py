@@ -8,6 +8,11 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     ├─ ExecutionRefusedError (ProcessorExecuteError)
     │  ├─ InvalidInputsError 400
     │  │  └─ MissingJobParameterError
+    │  ├─ MalformedRequestError 400
+    │  ├─ RequestTooLargeError 413
+    │  ├─ UnsupportedMediaTypeError 415
+    │  ├─ JobExistsError 409
+    │  ├─ IdempotencyKeyReusedError 422
     │  ├─ ProcessUnavailableError 503
     │  └─ QueueFullError 503
     ├─ JobFailedError (ProcessorExecuteError)       a synchronous job failed; its own status
@@ -94,6 +99,41 @@ class MissingJobParameterError(InvalidInputsError):
 
     ogc_exception_code = "MissingParameterValue"
     default_client_message = "An input that the process needs is missing."
+
+
+class MalformedRequestError(ExecutionRefusedError):
+    """The request cannot be read: its body is no JSON object, or a header is not as its standard says."""
+
+    ogc_exception_code = "InvalidParameterValue"
+    default_client_message = "The body of the request must be a JSON object."
+
+
+class RequestTooLargeError(ExecutionRefusedError):
+    """The body is larger than ``server.manager.max_request_bytes``."""
+
+    http_status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    default_client_message = "The body of the request is too large. Give large inputs by reference."
+
+
+class UnsupportedMediaTypeError(ExecutionRefusedError):
+    """The body is something else than JSON."""
+
+    http_status_code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    default_client_message = "An execute request is JSON: send it with 'Content-Type: application/json'."
+
+
+class JobExistsError(ExecutionRefusedError):
+    """The client proposed the id of a job that exists."""
+
+    http_status_code = HTTPStatus.CONFLICT
+    default_client_message = "There is a job of that identifier already."
+
+
+class IdempotencyKeyReusedError(ExecutionRefusedError):
+    """The client sent another request with an idempotency key that it has used."""
+
+    http_status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    default_client_message = "This Idempotency-Key was used for another request. Send a new key with a new request."
 
 
 class ProcessUnavailableError(ExecutionRefusedError):

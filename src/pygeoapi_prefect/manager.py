@@ -1,9 +1,10 @@
 """PrefectManager: pygeoapi's face. It translates between pygeoapi's calls and ours, and does nothing else."""
 
+import hashlib
+import json
 import logging
-import os
-import threading
-import time
+import math
+import re
 import uuid
 from collections.abc import Mapping
 from copy import deepcopy
@@ -19,28 +20,28 @@ from pygeoapi_prefect import ogcapi
 from pygeoapi_prefect.exceptions import (
     ExecutionRefusedError,
     InvalidInputsError,
-    JobFailedError,
+    MalformedRequestError,
     ProcessUnavailableError,
-    ResultNotAvailableError,
-    ResultNotReadyError,
     SyncWaitEndedError,
     UnknownProcessError,
 )
-from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob, Wakeups
-from pygeoapi_prefect.jobs.database import Database
-from pygeoapi_prefect.jobs.queries import ELSEWHERE, ENDED
+from pygeoapi_prefect.jobs import IdempotencyKey, Job, NewJob
+from pygeoapi_prefect.jobs.queries import ELSEWHERE
+from pygeoapi_prefect.ogcapi.execution import Execution
+from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.process.processor import is_flow, load_processor
-from pygeoapi_prefect.results import ResultStore, respond
+from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.runner.supervisor import Supervisor
-from pygeoapi_prefect.runner.web_threads import default_sync_waits
 from pygeoapi_prefect.schemas import JobControlOption, JobStatus, ResponseForm
 from pygeoapi_prefect.settings import ManagerSettings
+from pygeoapi_prefect.web_process import WebProcess
 
 LOGGER = logging.getLogger(__name__)
 
 RESPOND_ASYNC = {"Preference-Applied": RequestedProcessExecutionMode.respond_async.value}
-WAIT = {"Preference-Applied": RequestedProcessExecutionMode.wait.value}
 DEFAULT_MEDIA_TYPE = "application/json"
+
+_JOB_ID = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _JOB_COLUMNS = {"status", "message", "progress", "created", "started", "finished", "updated"}
 
@@ -68,8 +69,7 @@ class PrefectManager(BaseManager):
         self.supports_subscribing = False
         self.settings = ManagerSettings.from_manager_def(manager_def)
         self.unavailable: dict[str, str] = {}
-        self._results = ResultStore(self.settings.output_dir)
-        self._per_process = _PerProcess(self.settings)
+        self._web_process = WebProcess(self.settings)
         self._descriptions: dict[str, Mapping[str, Any]] = {}
         self._flow_processes: set[str] = set()
         for process_id in list(self.processes):
@@ -130,7 +130,7 @@ class PrefectManager(BaseManager):
         requested_response: str | None = ResponseForm.RAW.value,
     ) -> tuple[str, str, Any, HostJobStatus, dict[str, str] | None]:
         """
-        Accept a job, and wait for its end where the request is synchronous.
+        :meth:`execute` in pygeoapi's terms.
 
         Args:
             process_id: Key of the process in the configuration.
@@ -142,84 +142,90 @@ class PrefectManager(BaseManager):
 
         Returns:
             Job id, media type, content, status and further headers.
+        """
+        body = {"inputs": data_dict, "outputs": requested_outputs, "response": requested_response}
+        if subscriber is not None:
+            body["subscriber"] = {"successUri": subscriber.success_uri}
+        wants_async = execution_mode is RequestedProcessExecutionMode.respond_async
+        execution = self.execute(process_id, body, Preferences(respond_async=wants_async))
+        if execution.response is None:
+            return execution.job.job_id, DEFAULT_MEDIA_TYPE, None, HostJobStatus.accepted, RESPOND_ASYNC
+        response = execution.response
+        return execution.job.job_id, response.media_type, response.content, HostJobStatus.successful, None
+
+    def execute(
+        self,
+        process_id: str,
+        body: Mapping[str, Any],
+        preferences: Preferences,
+        *,
+        idempotency_key: str | None = None,
+        base_url: str | None = None,
+    ) -> Execution:
+        """
+        Accept a job, and wait for its end where the request is synchronous.
+
+        Args:
+            process_id: Key of the process in the configuration.
+            body: The execute request. Besides the standard's members it may have a ``jobID`` that the client proposes.
+            preferences: Of the client.
+            idempotency_key: The client's, by which it may send the request again.
+            base_url: Of the server, for links in what the job's runner sends; None where it is not known.
+
+        Returns:
+            The execution.
 
         Raises:
             ExecutionRefusedError: No job was made.
             JobFailedError: The synchronous job failed.
+            ResultNotAvailableError: Somebody dismissed it meanwhile.
             SyncWaitEndedError: It goes on, but cannot be waited for, and the process has no asynchronous mode.
             JobStoreUnavailableError: The database cannot be reached.
         """
         self.require_available(process_id)
-        if not isinstance(data_dict, Mapping):
+        if not isinstance(body.get("inputs", {}), Mapping):
             raise InvalidInputsError(user_msg="'inputs' must be an object of input names and values.")
-        if subscriber is not None:
+        if body.get("subscriber") is not None:
             raise ExecutionRefusedError(user_msg="Callbacks ('subscriber') are not supported. Poll the job instead.")
         self.start()
-        options = self._descriptions[process_id].get("jobControlOptions") or [JobControlOption.SYNC_EXECUTE]
-        may_run_async = JobControlOption.ASYNC_EXECUTE in options
-        may_run_sync = JobControlOption.SYNC_EXECUTE in options or not may_run_async
-        wants_async = execution_mode is RequestedProcessExecutionMode.respond_async
+        job_id = _proposed_job_id(body) or str(uuid.uuid4())
         new_job = NewJob(
-            job_id=str(uuid.uuid4()),
+            job_id=job_id,
             process_id=process_id,
             request={
-                "inputs": data_dict,
-                "outputs": requested_outputs,
-                "response": requested_response,
+                "inputs": body.get("inputs", {}),
+                "outputs": body.get("outputs"),
+                "response": body.get("response"),
                 "secret_inputs": secret_inputs(self._descriptions[process_id]),
             },
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
+            idempotency_key=None if idempotency_key is None else _key(idempotency_key, process_id, body),
         )
-        per_process = self._per_process
-        seen = per_process.wakeups.seen()
-        per_process.store.submit(new_job, max_waiting=self.settings.max_waiting)
-        if may_run_async and (wants_async or not may_run_sync):
-            return new_job.job_id, DEFAULT_MEDIA_TYPE, None, HostJobStatus.accepted, RESPOND_ASYNC
-        details = self._wait(new_job.job_id, seen)
-        if details is None:
-            if not may_run_async:
-                raise SyncWaitEndedError(new_job.job_id)
-            return new_job.job_id, DEFAULT_MEDIA_TYPE, None, HostJobStatus.accepted, RESPOND_ASYNC
-        media_type, content = self._respond(details)
-        applied = None if execution_mode is RequestedProcessExecutionMode.wait else WAIT
-        return new_job.job_id, media_type, content, HostJobStatus.successful, applied
+        options = self._descriptions[process_id].get("jobControlOptions") or [JobControlOption.SYNC_EXECUTE]
+        may_run_async = JobControlOption.ASYNC_EXECUTE in options
+        may_run_sync = JobControlOption.SYNC_EXECUTE in options or not may_run_async
+        wait: float
+        if may_run_async and not may_run_sync:
+            wait = 0
+        elif may_run_async and preferences.respond_async:
+            wait = preferences.wait or 0
+        else:
+            wait = math.inf if preferences.wait is None else preferences.wait
+        job_id, ended = self._web_process.submit(new_job, wait=wait)
+        if ended is None and not may_run_async:
+            raise SyncWaitEndedError(job_id)
+        applied = ["respond-async"] if preferences.respond_async and ended is None else []
+        if preferences.wait is not None and may_run_sync:
+            applied.append(f"wait={preferences.wait}")
+        return Execution(
+            job=self._web_process.store.job(job_id) if ended is None else ended.job,
+            response=None if ended is None else self._web_process.respond(ended),
+            applied=tuple(applied),
+        )
 
     def _is_run_by_prefect(self, process_id: str) -> bool:
         """Then the flow run is there in any case, and must come to its end there too."""
         return process_id in self._flow_processes or self.settings.process(process_id).deployment is not None
-
-    def _wait(self, job_id: str, seen: int) -> JobDetails | None:
-        """The ended job; None when this process waits for enough jobs already, or time ran out."""
-        waits, store = self._per_process.sync_waits, self._per_process.store
-        if not waits.acquire(blocking=False):
-            return None
-        try:
-            deadline = time.monotonic() + self.settings.sync_timeout
-            while not store.status(job_id).is_terminal:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return None
-                seen = self._per_process.wakeups.wait(seen, left)
-        finally:
-            waits.release()
-        return store.details(job_id)
-
-    def _respond(self, details: JobDetails) -> tuple[str, Any]:
-        job = details.job
-        if job.status is JobStatus.FAILED:
-            problem = job.problem
-            raise JobFailedError(
-                job.message,
-                job_id=job.job_id,
-                http_status_code=problem.status if problem else 500,
-                ogc_exception_code=problem.type if problem else "about:blank",
-            )
-        if job.status is JobStatus.DISMISSED:
-            raise ResultNotAvailableError(user_msg="The job was dismissed.")
-        if not job.status.is_terminal:
-            raise ResultNotReadyError()
-        response = respond(self._results, details.result, details.request, as_returned=not self.settings.ogc_compliance)
-        return response.media_type, response.content
 
     # ---------------------------------------------------------------- jobs
 
@@ -234,7 +240,7 @@ class PrefectManager(BaseManager):
             next link alone.
         """
         self.start()
-        found, number_matched = self._per_process.store.list_jobs(
+        found, number_matched = self._web_process.store.list_jobs(
             status=None if status is None else JobStatus(status.value), limit=limit, offset=offset or 0
         )
         return {"jobs": [_to_host(job) for job in found], "numberMatched": number_matched}
@@ -242,7 +248,7 @@ class PrefectManager(BaseManager):
     def get_job(self, job_id: str) -> dict[str, Any]:
         """The job. Raises UnknownJobError."""
         self.start()
-        return _to_host(self._per_process.store.job(job_id))
+        return _to_host(self._web_process.store.job(job_id))
 
     def get_job_result(self, job_id: str) -> tuple[str, Any]:
         """
@@ -254,8 +260,13 @@ class PrefectManager(BaseManager):
             ResultNotAvailableError: It was dismissed, or its stored outputs are gone.
             JobFailedError: It failed; with its reason and status.
         """
+        response = self.response_of(job_id)
+        return response.media_type, response.content
+
+    def response_of(self, job_id: str) -> Response:
+        """The whole response; raises as :meth:`get_job_result`."""
         self.start()
-        return self._respond(self._per_process.store.details(job_id))
+        return self._web_process.respond(self._web_process.store.details(job_id))
 
     def delete_job(self, job_id: str) -> bool:
         """
@@ -265,12 +276,12 @@ class PrefectManager(BaseManager):
             UnknownJobError: There is no such job.
         """
         self.start()
-        store = self._per_process.store
+        store = self._web_process.store
         job = store.job(job_id)
         if not job.status.is_terminal and store.dismiss(job_id) is not None:
             return True
         store.remove(job_id, clean_up=self._removes_resources(job.process_id))
-        self._results.delete(job_id)
+        self._web_process.results.delete(job_id)
         return True
 
     def _removes_resources(self, process_id: str) -> bool:
@@ -286,12 +297,12 @@ class PrefectManager(BaseManager):
         It is not executed, even when it is accepted: use :meth:`execute_process` for that.
         """
         job_id, process_id = str(job_metadata["identifier"]), str(job_metadata["process_id"])
-        self._per_process.store.add(job_id, process_id, _columns(job_metadata))
+        self._web_process.store.add(job_id, process_id, _columns(job_metadata))
         return job_id
 
     def update_job(self, job_id: str, update_dict: dict[str, Any]) -> bool:
         """Change a job that has not ended, in pygeoapi's terms. Returns whether it was changed."""
-        return self._per_process.store.update(job_id, _columns(update_dict))
+        return self._web_process.store.update(job_id, _columns(update_dict))
 
     def start(self) -> None:
         """A request has come: see to it that a runner exists."""
@@ -302,36 +313,21 @@ class PrefectManager(BaseManager):
         return f"<PrefectManager> {self.name}"
 
 
-class _PerProcess:
-    """Connections and threads that a forked web process must not share with its parent: made by their first use."""
+def _proposed_job_id(body: Mapping[str, Any]) -> str | None:
+    """``jobID``; ``job_id`` is what pygeoapi itself took once."""
+    job_id = body.get("jobID", body.get("job_id"))
+    if job_id is None:
+        return None
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+        raise MalformedRequestError(
+            user_msg="'jobID' must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or a digit."
+        )
+    return job_id
 
-    def __init__(self, settings: ManagerSettings) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._pid = 0
 
-    def _made(self) -> "_PerProcess":
-        if self._pid != os.getpid():
-            with self._lock:
-                if self._pid != os.getpid():
-                    database = Database(self._settings.connection, timeout=self._settings.database_timeout)
-                    self._store = JobStore(database)
-                    self._wakeups = Wakeups(database.url, change=ENDED)
-                    self._sync_waits = threading.Semaphore(self._settings.max_sync_waits or default_sync_waits())
-                    self._pid = os.getpid()
-        return self
-
-    @property
-    def store(self) -> JobStore:
-        return self._made()._store
-
-    @property
-    def wakeups(self) -> Wakeups:
-        return self._made()._wakeups
-
-    @property
-    def sync_waits(self) -> threading.Semaphore:
-        return self._made()._sync_waits
+def _key(key: str, process_id: str, body: Mapping[str, Any]) -> IdempotencyKey:
+    digest = hashlib.sha256(json.dumps([process_id, body], sort_keys=True).encode())
+    return IdempotencyKey(key, digest.hexdigest())
 
 
 def secret_inputs(description: Mapping[str, Any]) -> list[str]:

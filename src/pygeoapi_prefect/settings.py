@@ -174,6 +174,7 @@ class ManagerSettings(_Section):
         runner: Who starts the runner.
         max_running: Jobs that one runner runs at once.
         max_waiting: Jobs that may wait; one more is refused with 503.
+        max_request_bytes: Size of an execute request; a larger one is refused with 413.
         sync_timeout: Seconds that a synchronous request is waited for.
         max_sync_waits: Synchronous requests that one web process waits for at once; None: half its threads.
         lease: Seconds after its last renewal at which a runner counts as lost.
@@ -184,6 +185,7 @@ class ManagerSettings(_Section):
         max_handed_over: Jobs that one runner has in deployments at once.
         prefect_timeout: Seconds that a job waits for a Prefect that cannot be reached before it fails.
         record_backlog: Jobs that may wait to be recorded while Prefect cannot be reached; older ones are given up.
+        monitor_link: Whether the answer of a synchronous execution links to its job.
         ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
         enable_sync_job_execution: Of 0.9: whether processes may be executed synchronously; None: not said.
         enable_async_job_execution: Of 0.9: whether processes may be executed asynchronously; None: not said.
@@ -197,6 +199,7 @@ class ManagerSettings(_Section):
     runner: Literal["embedded", "external"] = "embedded"
     max_running: int = Field(default_factory=lambda: max(2, os.cpu_count() or 2), ge=1)
     max_waiting: int = Field(default=1000, ge=1)
+    max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
     sync_timeout: float = Field(default=20, ge=0)
     max_sync_waits: int | None = Field(default=None, ge=1)
     lease: float = Field(default=15, ge=1)
@@ -207,6 +210,7 @@ class ManagerSettings(_Section):
     max_handed_over: int = Field(default=100, ge=1)
     prefect_timeout: float = Field(default=3600, ge=0)
     record_backlog: int = Field(default=10_000, ge=0)
+    monitor_link: bool = True
     ogc_compliance: bool = True
     enable_sync_job_execution: bool | None = None
     enable_async_job_execution: bool | None = None

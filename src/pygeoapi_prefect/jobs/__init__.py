@@ -9,6 +9,7 @@ module         holds
 ``database``   engine, transactions, the one door for driver errors, migrations at first use
 ``queries``    what queries share: words, conditions, rows turned into records
 ``*_side``     every query: of clients (web, command line), of runners, of recorders
+``status_info`` a job as the standard's statusInfo
 ``store``      :class:`JobStore`: the three sides and what they guarantee together
 ``wakeups``    :class:`Wakeups`: tells a process at once that jobs have changed
 ``migrations`` alembic's revisions
@@ -17,6 +18,7 @@ module         holds
 
 from pygeoapi_prefect.jobs.records import (
     Claim,
+    IdempotencyKey,
     Job,
     JobDetails,
     LogLine,
@@ -32,6 +34,7 @@ from pygeoapi_prefect.jobs.wakeups import Wakeups
 
 __all__ = [
     "Claim",
+    "IdempotencyKey",
     "Job",
     "JobDetails",
     "JobStore",

@@ -1,6 +1,7 @@
 """The job store as web processes and the command line use it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from pygeoapi_prefect.exceptions import ExecutionRefusedError, QueueFullError
+from pygeoapi_prefect.exceptions import IdempotencyKeyReusedError, JobExistsError, QueueFullError
 from pygeoapi_prefect.jobs.queries import (
     DETAILS,
     ELSEWHERE,
@@ -34,27 +35,59 @@ from pygeoapi_prefect.jobs.queries import (
     waiting,
 )
 from pygeoapi_prefect.jobs.records import (
+    IdempotencyKey,
     Job,
     JobDetails,
     LogLine,
     NewJob,
     utc_now,
 )
-from pygeoapi_prefect.jobs.tables import cleanups, job_logs, jobs, recordings
+from pygeoapi_prefect.jobs.tables import cleanups, idempotency_keys, job_logs, jobs, recordings
 from pygeoapi_prefect.schemas import JobStatus
 
 
 class ClientSide(Queries):
     """Submits, shows, dismisses and removes jobs."""
 
-    def submit(self, new_job: NewJob, *, max_waiting: int) -> None:
+    def submit(self, new_job: NewJob, *, max_waiting: int) -> str:
         """
         Store a job as accepted.
 
+        Returns:
+            The job's id: of an earlier job where one was made with the same idempotency key and request.
+
         Raises:
             QueueFullError: *max_waiting* jobs wait already. Submissions at the same moment may pass it by their number.
-            ExecutionRefusedError: A job of that id exists (409).
+            JobExistsError: A job of that id exists.
+            IdempotencyKeyReusedError: The key was used for another request.
         """
+        key = new_job.idempotency_key
+        if key is not None and (job_id := self._job_of_key(key)) is not None:
+            return job_id
+        try:
+            self._insert_job(new_job, max_waiting)
+        except IntegrityError as error:
+            # the same request at the same moment, which was faster
+            if key is not None and (job_id := self._job_of_key(key)) is not None:
+                return job_id
+            raise JobExistsError(user_msg=f"There is a job {new_job.job_id!r} already.") from error
+        return new_job.job_id
+
+    def _job_of_key(self, key: IdempotencyKey) -> str | None:
+        with self.database.read() as connection:
+            row = connection.execute(
+                select(idempotency_keys.c.job_id, idempotency_keys.c.request_digest).where(
+                    idempotency_keys.c.key == key.key
+                )
+            ).one_or_none()
+        if row is None:
+            return None
+        if row.request_digest != key.request_digest:
+            raise IdempotencyKeyReusedError()
+        job_id: str = row.job_id
+        return job_id
+
+    def _insert_job(self, new_job: NewJob, max_waiting: int) -> None:
         are_waiting = _count_waiting(max_waiting)
         values = {
             "job_id": new_job.job_id,
@@ -71,12 +104,11 @@ class ClientSide(Queries):
             are_waiting < max_waiting
         )
         with self.database.write() as connection:
-            try:
-                inserted = connection.execute(insert(jobs).from_select(list(values), row)).rowcount
-            except IntegrityError as error:
-                refused = ExecutionRefusedError(user_msg=f"There is a job {new_job.job_id!r} already.")
-                refused.http_status_code = 409  # type: ignore[assignment]
-                raise refused from error
+            inserted = connection.execute(insert(jobs).from_select(list(values), row)).rowcount
+            if inserted and new_job.idempotency_key is not None:
+                connection.execute(
+                    insert(idempotency_keys).values(asdict(new_job.idempotency_key) | {"job_id": new_job.job_id})
+                )
             self._notify(connection, WORK)
         if not inserted:
             raise QueueFullError(user_msg=f"{max_waiting} jobs are waiting, no more are taken. Try again later.")

@@ -18,6 +18,20 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """
+    By which a client may send an execute request again without making a second job.
+
+    Attributes:
+        key: The client's; at most 255 characters.
+        request_digest: Of process and request: the same key with another one is refused.
+    """
+
+    key: str
+    request_digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """
     A job that is not stored yet.
@@ -28,6 +42,7 @@ class NewJob:
         request: The execute request: ``inputs``, ``outputs``, ``response``, and ``secret_inputs``, the names of those
             that Prefect does not get. JSON.
         recorded: Whether the job shall be recorded in Prefect.
+        idempotency_key: Kept as long as the job; None: each request makes a job.
     """
 
     job_id: str
@@ -35,6 +50,7 @@ class NewJob:
     request: Mapping[str, Any]
     recorded: bool = True
     created: datetime = field(default_factory=utc_now)
+    idempotency_key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from sqlalchemy import (
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0002"
+REVISION = "0003"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -159,6 +159,15 @@ job_logs = Table(
     Column("logger", AnyText, nullable=False),
     Column("text", AnyText, nullable=False),
 )
+
+idempotency_keys = Table(
+    "ogc_idempotency_keys",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("request_digest", String(64), nullable=False),
+    Column("job_id", String(64), ForeignKey("ogc_jobs.job_id", ondelete="CASCADE"), nullable=False),
+)
+Index("ix_ogc_idempotency_keys_job_id", idempotency_keys.c.job_id)
 
 runners = Table(
     "ogc_runners",

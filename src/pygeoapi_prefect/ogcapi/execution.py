@@ -1,0 +1,124 @@
+"""Execute requests."""
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from pygeoapi.api import API, APIRequest
+from pygeoapi.api.pubsub import publish_message
+from pygeoapi.formats import F_JSON, FORMAT_TYPES
+from pygeoapi.util import to_json
+
+from pygeoapi_prefect.exceptions import MalformedRequestError, RequestTooLargeError, UnsupportedMediaTypeError
+from pygeoapi_prefect.jobs import Job
+from pygeoapi_prefect.jobs.status_info import status_info
+from pygeoapi_prefect.ogcapi.boundary import Answer, headers_of, within_boundary
+from pygeoapi_prefect.ogcapi.preferences import Preferences
+from pygeoapi_prefect.ogcapi.results import answer_with
+from pygeoapi_prefect.results import Response
+
+LOGGER = logging.getLogger(__name__)
+
+MAX_KEY_CHARACTERS = 255
+
+_JSON = re.compile(r"application/([a-z0-9.-]+\+)?json")
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """
+    What became of an execute request.
+
+    Attributes:
+        job: As it is now.
+        response: With the results; None: the job goes on.
+        applied: Preferences of the client that were honoured.
+    """
+
+    job: Job
+    response: Response | None
+    applied: tuple[str, ...]
+
+
+@within_boundary
+def execute_process(original: Callable[..., Answer], api: API, request: APIRequest, process_id: str) -> Answer:
+    """
+    Mends: stock knows two exact texts of ``Prefer`` (row B8), answers 500 to a body that is JSON but no object (B9),
+    loses bodies that are no JSON, and has neither 204 (B10) nor a whole statusInfo.
+    """
+    manager = api.manager
+    manager.require_available(process_id)
+    body = _read_body(request, manager.settings.max_request_bytes)
+    execution = manager.execute(
+        process_id,
+        body,
+        Preferences.of(request.headers),
+        idempotency_key=_idempotency_key(request),
+        base_url=api.base_url,
+    )
+    job_url = f"{api.base_url}/jobs/{execution.job.job_id}"
+    if execution.response is None:
+        headers, status = headers_of(api, request) | {"Content-Type": FORMAT_TYPES[F_JSON]}, int(HTTPStatus.CREATED)
+        content = to_json(status_info(execution.job, api.base_url), api.pretty_print)
+    else:
+        headers, status, content = answer_with(api, request, execution.response)
+        if manager.settings.monitor_link:
+            link = f'<{job_url}>; rel="monitor"; type="application/json"'
+            headers["Link"] = ", ".join(filter(None, [headers.get("Link"), link]))
+    headers["Location"] = job_url
+    if execution.applied:
+        headers["Preference-Applied"] = ", ".join(execution.applied)
+    _publish(api, process_id, execution.job.job_id, content)
+    return headers, status, content
+
+
+def _publish(api: API, process_id: str, job_id: str, content: Any) -> None:
+    """As stock does, where pygeoapi has a message broker."""
+    if api.pubsub_client is not None:
+        try:
+            publish_message(api.pubsub_client, api.base_url, "process", process_id, job_id, content)
+        except Exception as error:
+            LOGGER.warning("message not published", extra={"action": "publish", "reason": str(error)})
+
+
+def _read_body(request: APIRequest, max_bytes: int) -> dict[str, Any]:
+    media_type = (request.headers.get("Content-Type") or "application/json").partition(";")[0].strip().lower()
+    if not _JSON.fullmatch(media_type):
+        raise UnsupportedMediaTypeError()
+    data = request.data
+    if len(data) > max_bytes:
+        raise RequestTooLargeError(
+            user_msg=f"The body of the request is larger than {max_bytes} bytes. Give large inputs by reference."
+        )
+    if not data:
+        raise MalformedRequestError(user_msg="The request has no body. It must be a JSON object, at least {}.")
+    try:
+        body = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequestError(user_msg=f"The body of the request is no JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise MalformedRequestError()
+    return body
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _idempotency_key(request: APIRequest) -> str | None:
+    """Source: draft-ietf-httpapi-idempotency-key-header, a quoted string; without quotes it is taken as it is."""
+    value = request.headers.get("Idempotency-Key")
+    if value is None:
+        return None
+    key = str(value).strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
+        raise MalformedRequestError(
+            user_msg=f"The Idempotency-Key must be 1 to {MAX_KEY_CHARACTERS} printable characters."
+        )
+    return key

@@ -1,0 +1,50 @@
+"""The request header ``Prefer``. Source: RFC 7240."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.request import parse_http_list
+
+_PREFERENCE = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s;\"]*))?\s*(?:;.*)?")
+_SECONDS = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """
+    What a client would like, of what this server can do. Others are passed over, as the standard wants it.
+
+    Attributes:
+        respond_async: It rather has the answer of an asynchronous job than waits.
+        wait: Seconds that it is going to wait; None: not said.
+    """
+
+    respond_async: bool = False
+    wait: int | None = None
+
+    @classmethod
+    def parse(cls, values: Iterable[str]) -> "Preferences":
+        """
+        Read header fields: lists of preferences, names in any case, parameters passed over. The first of a name counts.
+
+        Args:
+            values: Of each ``Prefer`` header of the request.
+        """
+        preferences: dict[str, str] = {}
+        for preference in parse_http_list(",".join(values)):
+            if (match := _PREFERENCE.fullmatch(preference)) is not None:
+                name, value = match.groups()
+                preferences.setdefault(name.lower(), (value or "").strip('"'))
+        wait = preferences.get("wait", "")
+        return cls(
+            respond_async="respond-async" in preferences,
+            wait=int(wait) if _SECONDS.fullmatch(wait) else None,
+        )
+
+    @classmethod
+    def of(cls, headers: Any) -> "Preferences":
+        """Of a request's headers, whichever of pygeoapi's fronts received it."""
+        if hasattr(headers, "getlist"):
+            return cls.parse(headers.getlist("Prefer"))
+        return cls.parse([value] if (value := headers.get("Prefer")) else [])

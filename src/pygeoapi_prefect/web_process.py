@@ -1,0 +1,104 @@
+"""What a web process does with jobs: submit them, wait for their ends, and make the responses."""
+
+import os
+import threading
+import time
+
+from pygeoapi_prefect.exceptions import JobFailedError, ResultNotAvailableError, ResultNotReadyError
+from pygeoapi_prefect.jobs import JobDetails, JobStore, NewJob, Wakeups
+from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.queries import ENDED
+from pygeoapi_prefect.results import Response, ResultStore, respond
+from pygeoapi_prefect.runner.web_threads import default_sync_waits
+from pygeoapi_prefect.schemas import JobStatus
+from pygeoapi_prefect.settings import ManagerSettings
+
+
+class WebProcess:
+    """
+    Connections and threads that a forked web process must not share with its parent: made by their first use.
+
+    Args:
+        settings: Of the manager.
+    """
+
+    def __init__(self, settings: ManagerSettings) -> None:
+        self.results = ResultStore(settings.output_dir)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._pid = 0
+
+    def _made(self) -> "WebProcess":
+        if self._pid != os.getpid():
+            with self._lock:
+                if self._pid != os.getpid():
+                    database = Database(self._settings.connection, timeout=self._settings.database_timeout)
+                    self._store = JobStore(database)
+                    self._wakeups = Wakeups(database.url, change=ENDED)
+                    self._sync_waits = threading.Semaphore(self._settings.max_sync_waits or default_sync_waits())
+                    self._pid = os.getpid()
+        return self
+
+    @property
+    def store(self) -> JobStore:
+        """The job store."""
+        return self._made()._store
+
+    def submit(self, new_job: NewJob, *, wait: float) -> tuple[str, JobDetails | None]:
+        """
+        Store a job as accepted, and wait for its end.
+
+        Args:
+            new_job: The job.
+            wait: Seconds; at most ``sync_timeout`` count.
+
+        Returns:
+            The job's id, which is that of an earlier job where the request was sent again; and the ended job. None
+            when time ran out, or this process waits for as many jobs as it may.
+
+        Raises:
+            ExecutionRefusedError: No job was made.
+            JobStoreUnavailableError: The database cannot be reached.
+        """
+        process = self._made()
+        seen = process._wakeups.seen()
+        job_id = process._store.submit(new_job, max_waiting=self._settings.max_waiting)
+        return job_id, self._wait(job_id, seen, min(wait, self._settings.sync_timeout)) if wait > 0 else None
+
+    def _wait(self, job_id: str, seen: int, seconds: float) -> JobDetails | None:
+        if not self._sync_waits.acquire(blocking=False):
+            return None
+        try:
+            deadline = time.monotonic() + seconds
+            while not self._store.status(job_id).is_terminal:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                seen = self._wakeups.wait(seen, left)
+        finally:
+            self._sync_waits.release()
+        return self._store.details(job_id)
+
+    def respond(self, details: JobDetails) -> Response:
+        """
+        The response with a job's result, in the form that its execute request asked for.
+
+        Raises:
+            ResultNotReadyError: The job has not ended.
+            ResultNotAvailableError: It was dismissed, or its stored outputs are gone.
+            JobFailedError: It failed; with its reason and status.
+        """
+        job = details.job
+        if job.status is JobStatus.FAILED:
+            problem = job.problem
+            raise JobFailedError(
+                job.message,
+                job_id=job.job_id,
+                http_status_code=problem.status if problem else 500,
+                ogc_exception_code=problem.type if problem else "about:blank",
+            )
+        if job.status is JobStatus.DISMISSED:
+            raise ResultNotAvailableError(user_msg="The job was dismissed.")
+        if not job.status.is_terminal:
+            raise ResultNotReadyError()
+        return respond(self.results, details.result, details.request, as_returned=not self._settings.ogc_compliance)
