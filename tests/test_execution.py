@@ -1,0 +1,197 @@
+"""Laws of execute requests: what clients prefer, requests sent again, proposed job ids, bodies that are none."""
+
+import threading
+from uuid import uuid4
+
+import pytest
+
+from ogc_schema import validate
+from pygeoapi_prefect.ogcapi.preferences import Preferences
+from serving import Server, assert_problem, running
+
+RESPOND_ASYNC = Preferences(respond_async=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], Preferences()),
+        (["respond-async"], RESPOND_ASYNC),
+        (["Respond-Async"], RESPOND_ASYNC),
+        (["respond-async;foo=bar"], RESPOND_ASYNC),
+        (["respond-async; a=b; c"], RESPOND_ASYNC),
+        (['respond-async=""'], RESPOND_ASYNC),
+        (["handling=lenient, respond-async"], RESPOND_ASYNC),
+        (["handling=lenient", "respond-async"], RESPOND_ASYNC),
+        (["respond-async, wait=10"], Preferences(respond_async=True, wait=10)),
+        (["wait=10"], Preferences(wait=10)),
+        (["WAIT = 10"], Preferences(wait=10)),
+        (['wait="10"'], Preferences(wait=10)),
+        (["wait=10, wait=20"], Preferences(wait=10)),
+        (["wait=0"], Preferences(wait=0)),
+        (["wait"], Preferences()),
+        (["wait=soon"], Preferences()),
+        (["wait=-1"], Preferences()),
+        (["wait=1e3"], Preferences()),
+        (['foo="respond-async, wait=3"'], Preferences()),
+        (['foo="a\\",b", wait=3'], Preferences(wait=3)),
+        (["respond-asyncs"], Preferences()),
+        ([",, ,respond-async,"], RESPOND_ASYNC),
+        (["=, ;, respond-async"], RESPOND_ASYNC),
+    ],
+)
+def test_prefer_is_read_as_its_standard_says(values, expected):
+    """Lists, several headers, parameters, quoted words, any case; the first of a name counts; nonsense counts not."""
+    assert Preferences.parse(values) == expected
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    with running(Server(folder, front="gunicorn", manager={"max_request_bytes": 10_000})) as started:
+        yield started
+
+
+def execute(server, process_id, inputs, **headers):
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return server.client.post(f"/processes/{process_id}/execution", json={"inputs": inputs}, headers=headers)
+
+
+class TestPrefer:
+    def test_respond_async_with_wait_answers_the_result_in_time(self, server):
+        """A client that would wait a while for an asynchronous job gets the result where the job ends in time."""
+        response = execute(server, "hello-world", {"name": "Ada"}, Prefer="respond-async, wait=20")
+        assert (response.status_code, response.json()) == (200, "Hello Ada!")
+        assert response.headers["Preference-Applied"] == "wait=20"
+
+    def test_respond_async_with_wait_answers_the_job_after_it(self, server):
+        """… and else the job, whose whole status it learns."""
+        response = execute(server, "sleep", {"seconds": 30}, Prefer="Respond-Async; x=y, wait=1")
+        assert response.status_code == 201
+        assert response.headers["Preference-Applied"] == "respond-async, wait=1"
+        validate(response.json(), "statusInfo")
+        assert response.json()["status"] == "running"
+        assert server.client.delete(f"/jobs/{response.json()['jobID']}").status_code == 200
+
+    @pytest.mark.parametrize(("process_id", "status"), [("sleep", 201), ("sync-only-sleep", 503)])
+    def test_wait_ends_a_synchronous_request(self, server, process_id, status):
+        """``wait=N`` ends the wait: with 201 where the process may run asynchronously, else with 503 and Location."""
+        response = execute(server, process_id, {"seconds": 30}, Prefer="wait=1")
+        assert response.status_code == status
+        assert server.client.delete(response.headers["Location"]).json()["status"] == "dismissed"
+
+
+class TestIdempotencyKey:
+    def test_the_same_request_makes_one_job(self, server):
+        """A request that is sent again with its key is answered from the job that it made, in either mode."""
+        key = str(uuid4())
+        first = execute(server, "hello-world", {"name": "Ada"}, Idempotency_Key=f'"{key}"')
+        second = execute(server, "hello-world", {"name": "Ada"}, Idempotency_Key=key)
+        third = execute(server, "hello-world", {"name": "Ada"}, Idempotency_Key=key, Prefer="respond-async")
+        assert (first.status_code, second.status_code, third.status_code) == (200, 200, 201)
+        assert first.headers["Location"] == second.headers["Location"] == third.headers["Location"]
+        assert second.json() == "Hello Ada!"
+        assert third.json()["status"] == "successful"
+
+    def test_at_the_same_moment(self, server):
+        """Of requests that race one makes the job."""
+        locations = []
+        key = str(uuid4())
+
+        def send():
+            response = execute(server, "hello-world", {"name": "Ada"}, Idempotency_Key=key, Prefer="respond-async")
+            locations.append(response.headers["Location"])
+
+        threads = [threading.Thread(target=send) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(locations), len(set(locations))) == (8, 1)
+
+    @pytest.mark.parametrize("other", [("hello-world", {"name": "Eve"}), ("another-id", {"name": "Ada"})])
+    def test_another_request_is_refused(self, server, other):
+        """The key of one request does not answer another one, of another body or another process."""
+        key = str(uuid4())
+        assert execute(server, "hello-world", {"name": "Ada"}, Idempotency_Key=key).status_code == 200
+        assert_problem(execute(server, *other, Idempotency_Key=key), 422)
+
+    def test_the_key_goes_with_the_job(self, server):
+        """After its job was removed a key makes a new one."""
+        key = str(uuid4())
+        first = execute(server, "hello-world", {"name": "Ada"}, Idempotency_Key=key).headers["Location"]
+        assert server.client.delete(first).status_code == 200
+        second = execute(server, "hello-world", {"name": "Ada"}, Idempotency_Key=key)
+        assert (second.status_code, second.headers["Location"] != first) == (200, True)
+
+    @pytest.mark.parametrize("key", ["", '""', "x" * 256])
+    def test_keys_that_are_none(self, server, key):
+        """A key that cannot be kept is refused: the client would rely on it."""
+        assert_problem(execute(server, "hello-world", {"name": "Ada"}, Idempotency_Key=key), 400)
+
+
+class TestProposedJobId:
+    @pytest.mark.parametrize("member", ["jobID", "job_id"])
+    def test_the_client_may_name_the_job(self, server, member):
+        """A proposed id is the job's; a second job of that id is refused."""
+        job_id = f"my-job.{uuid4().hex[:8]}"
+        body = {"inputs": {"name": "Ada"}, member: job_id}
+        response = server.client.post("/processes/hello-world/execution", json=body)
+        assert response.headers["Location"] == f"{server.url}/jobs/{job_id}"
+        assert server.job(job_id)["jobID"] == job_id
+        assert_problem(server.client.post("/processes/hello-world/execution", json=body), 409)
+
+    @pytest.mark.parametrize("job_id", ["", "../x", "a/b", ".hidden", "x" * 65, "ä", 5, ["a"], "a b", "a\n"])
+    def test_ids_that_are_none(self, server, job_id):
+        """What cannot stand in a URL or a folder's name is no job id."""
+        body = {"inputs": {"name": "Ada"}, "jobID": job_id}
+        assert_problem(server.client.post("/processes/hello-world/execution", json=body), 400)
+
+
+class TestBodies:
+    @pytest.mark.parametrize(
+        ("media_type", "status"),
+        [
+            ("application/json", 200),
+            ("Application/JSON; charset=utf-8", 200),
+            ("application/geo+json", 200),
+            ("application/x-www-form-urlencoded", 415),
+            ("multipart/form-data; boundary=x", 415),
+            ("text/plain", 415),
+            ("application/xml", 415),
+        ],
+    )
+    def test_media_types(self, server, media_type, status):
+        """JSON is taken under each of its names; everything else is 415, also what a front would have parsed away."""
+        response = server.client.post(
+            "/processes/hello-world/execution",
+            content=b'{"inputs": {"name": "Ada"}}',
+            headers={"Content-Type": media_type},
+        )
+        assert response.status_code == status
+        if status == 415:
+            assert_problem(response, 415)
+
+    def test_too_large(self, server):
+        """A body above the limit is 413."""
+        assert_problem(execute(server, "hello-world", {"name": "x" * 10_000}), 413)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"inputs": {"name": NaN}}',
+            b'{"inputs": {"name": -Infinity}}',
+            b'{"inputs": {"name": ' + b"[" * 4000 + b"]" * 4000 + b"}}",
+            b'{"inputs": {"name": ' + b"9" * 5000 + b"}}",
+            b'{"inputs": {"name": "\xff"}}',
+            b"\xff\xfe",
+            b"\x00",
+        ],
+        ids=["nan", "infinity", "nested", "digits", "utf-8", "bom", "nul"],
+    )
+    def test_no_json(self, server, body):
+        """What only some parsers take for JSON, or what breaks them, is a 400 problem."""
+        response = server.client.post(
+            "/processes/hello-world/execution", content=body, headers={"Content-Type": "application/json"}
+        )
+        assert_problem(response, 400)
