@@ -25,10 +25,10 @@ from pydantic import ValidationError
 
 from pygeoapi_prefect import DaskCluster
 from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError
-from pygeoapi_prefect.manager import secret_inputs
 from pygeoapi_prefect.process.description import FunctionSignature
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.settings import ProcessSettings
+from pygeoapi_prefect.validation import secret_inputs
 from serving import Server, running
 
 TESTS = Path(__file__).parent

@@ -22,6 +22,7 @@ MODULES = {
 LAYOUT = [
     "exceptions",
     "schemas",
+    "validation",
     "connection",
     "settings",
     "jobs",

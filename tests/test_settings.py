@@ -274,6 +274,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "isolation": "fork",
         "time_limit": None,
         "rerun_lost": False,
+        "validate_inputs": True,
         "dask_addresses": (),
     }
 

@@ -33,12 +33,31 @@ An error speaks twice: ``str(error)`` is for the log and the operator and may na
 :attr:`PygeoapiPrefectError.client_message` is for the HTTP client and tells nothing of the inside.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from pygeoapi.process import base as host
 
 OGC_EXCEPTIONS = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
 """Base of the exception types. Source: OGC 18-062r2, requirements ``no-such-process``, ``no-such-job`` …"""
+
+_TOLD = 5
+"""Violations that are told in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """
+    One thing that is wrong with an execute request.
+
+    Attributes:
+        pointer: Where in its body: a JSON pointer as URI fragment, ``#/inputs/name/0``. Source: RFC 6901, 6.
+        detail: A sentence for the client that names the input or output.
+    """
+
+    pointer: str
+    detail: str
 
 
 class PygeoapiPrefectError(Exception):
@@ -88,10 +107,35 @@ class ExecutionRefusedError(PygeoapiPrefectError, host.ProcessorExecuteError):
 
 
 class InvalidInputsError(ExecutionRefusedError):
-    """The execute request does not fit the process description."""
+    """
+    The execute request does not fit the process description.
+
+    Attributes:
+        violations: All that is wrong, where that is known.
+    """
 
     ogc_exception_code = "InvalidParameterValue"
     default_client_message = "The inputs do not fit the process description."
+
+    def __init__(
+        self, msg: str | None = None, *, user_msg: str | None = None, violations: Iterable[Violation] = ()
+    ) -> None:
+        """
+        Args:
+            msg: For the log.
+            user_msg: For the HTTP client; by default what the first violations say.
+            violations: For the HTTP client.
+        """
+        self.violations = tuple(violations)
+        super().__init__(msg, user_msg=user_msg or _summary(self.violations))
+
+
+def _summary(violations: tuple[Violation, ...]) -> str | None:
+    if not violations:
+        return None
+    told = " ".join(one.detail for one in violations[:_TOLD])
+    left = len(violations) - _TOLD
+    return told if left <= 0 else f"{told} And {left} more: see 'errors'."
 
 
 class MissingJobParameterError(InvalidInputsError):

@@ -34,6 +34,7 @@ from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.schemas import JobControlOption, JobStatus, ResponseForm
 from pygeoapi_prefect.settings import ManagerSettings
+from pygeoapi_prefect.validation import secret_inputs
 from pygeoapi_prefect.web_process import WebProcess
 
 LOGGER = logging.getLogger(__name__)
@@ -328,26 +329,6 @@ def _proposed_job_id(body: Mapping[str, Any]) -> str | None:
 def _key(key: str, process_id: str, body: Mapping[str, Any]) -> IdempotencyKey:
     digest = hashlib.sha256(json.dumps([process_id, body], sort_keys=True).encode())
     return IdempotencyKey(key, digest.hexdigest())
-
-
-def secret_inputs(description: Mapping[str, Any]) -> list[str]:
-    """
-    Inputs that hold something that nobody shall read.
-
-    A part of their schema, however deep, says ``writeOnly: true`` or ``format: password``. The whole input counts as
-    secret then: what is secret within it need not be told apart wherever inputs are shown.
-    """
-    return [
-        name for name, declared in (description.get("inputs") or {}).items() if _holds_secret(declared.get("schema"))
-    ]
-
-
-def _holds_secret(schema: Any) -> bool:
-    """Descends into every member, known as one with schemas or not: a secret that is missed is shown to everybody."""
-    if isinstance(schema, Mapping):
-        is_secret = schema.get("writeOnly") is True or schema.get("format") == "password"
-        return is_secret or any(map(_holds_secret, schema.values()))
-    return isinstance(schema, list | tuple) and any(map(_holds_secret, schema))
 
 
 def _to_host(job: Job) -> dict[str, Any]:

@@ -142,6 +142,7 @@ class ProcessSettings(_Section):
             does not survive a fork.
         time_limit: Seconds that a job may run before it is stopped and failed; None for no limit.
         rerun_lost: Whether a job whose runner was lost is run again from the start instead of failed.
+        validate_inputs: Whether inputs are held against the process description before a job is made.
         dask_addresses: Where jobs may connect to when their inputs choose a Dask cluster; ``*`` stands for any text
             within a host, a port or a segment of the path. Without one, no cluster can be chosen.
     """
@@ -155,6 +156,7 @@ class ProcessSettings(_Section):
     isolation: Literal["fork", "spawn"] = "fork"
     time_limit: float | None = Field(default=None, gt=0)
     rerun_lost: bool = False
+    validate_inputs: bool = True
     dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()
 
     @property

@@ -14,11 +14,12 @@ from typing import Any
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.process.description import FunctionSignature
 from pygeoapi_prefect.process.foreign import PARAMETERS, flow_arguments
+from pygeoapi_prefect.process.input_values import execute_request, input_values
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.results import ResultStore, outputs_manifest, store_value
 from pygeoapi_prefect.results.blocks import StorageBlock, store_location
 from pygeoapi_prefect.results.returns import UnusableReturnError
-from pygeoapi_prefect.schemas import ExecuteRequest, JobStatus, JobStatusInfoInternal, ProcessDescription
+from pygeoapi_prefect.schemas import JobStatus, JobStatusInfoInternal, ProcessDescription
 
 CONTRACT = frozenset({"job_id", "result_storage_block", "process_description", "execution_request"})
 """Parameters of a flow that follows the contract."""
@@ -72,12 +73,11 @@ class ContractConvention(Convention):
     needs_block = True
 
     def arguments(self, order: JobOrder, metadata: Mapping[str, Any], block_reference: str | None) -> dict[str, Any]:
-        request = {key: value for key, value in order.request.items() if key != "secret_inputs" and value is not None}
         return {
             "job_id": order.job_id,
             "result_storage_block": block_reference,
             "process_description": ProcessDescription.model_validate(metadata),
-            "execution_request": ExecuteRequest.model_validate(request),
+            "execution_request": execute_request(order, metadata),
         }
 
     def store(
@@ -134,7 +134,7 @@ class TypedConvention(Convention):
         self.signature = signature
 
     def arguments(self, order: JobOrder, metadata: Mapping[str, Any], block_reference: str | None) -> dict[str, Any]:
-        return self.signature.arguments(order.inputs)
+        return self.signature.arguments(input_values(order, metadata))
 
     def store(
         self,
@@ -161,7 +161,8 @@ class PersistingConvention(Convention):
     """
 
     def arguments(self, order: JobOrder, metadata: Mapping[str, Any], block_reference: str | None) -> dict[str, Any]:
-        return flow_arguments(order.process_id, order.job_id, order.request)
+        request = {**order.request, "inputs": input_values(order, metadata)}
+        return flow_arguments(order.process_id, order.job_id, request)
 
     def store(
         self,

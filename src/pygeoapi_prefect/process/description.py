@@ -93,7 +93,7 @@ class FunctionSignature:
         Make the function's arguments by name.
 
         Args:
-            inputs: Of an execute request, as ``json.loads`` gave them. References (``href``) must be resolved before.
+            inputs: As ``json.loads`` gave them. Qualified values are unwrapped and references resolved before.
 
         Returns:
             Typed values of the inputs that were given; defaults are left to the function, except those that stand in
@@ -146,7 +146,7 @@ def describe(
         process_id: Its ``id``.
         signature: Of the function.
         metadata: Overrides any part but ``id``: objects are merged, everything else is replaced. It changes what is
-            described, never what is accepted.
+            described and what requests are held against, never what the function takes.
         version: Of the process, unless *metadata* has one; else 1.0.0.
 
     Raises:

@@ -16,6 +16,7 @@ from pygeoapi.process.base import BaseProcessor, ProcessorExecuteError
 from pygeoapi_prefect.exceptions import PygeoapiPrefectError
 from pygeoapi_prefect.jobs.queries import MESSAGE_SUCCESSFUL
 from pygeoapi_prefect.jobs.records import Outcome, Problem
+from pygeoapi_prefect.process.input_values import input_values
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.progress import report_progress
 from pygeoapi_prefect.results import ResultStore, media_type_of, store_return
@@ -37,6 +38,7 @@ def execute_plain(processor: BaseProcessor, order: JobOrder, store: ResultStore)
         The manifest.
 
     Raises:
+        InvalidInputsError: The inputs do not fit.
         UnusableReturnError: It returned what cannot be stored.
         Exception: Whatever the processor raises.
     """
@@ -44,7 +46,7 @@ def execute_plain(processor: BaseProcessor, order: JobOrder, store: ResultStore)
     if not hasattr(processor, "report_progress"):
         processor.report_progress = report_progress
     arguments = {"outputs": order.request.get("outputs")} if processor.supports_outputs else {}
-    returned = processor.execute(order.inputs, **arguments)
+    returned = processor.execute(input_values(order, processor.metadata), **arguments)
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise UnusableReturnError(
             user_msg=f"The process returned a {type(returned).__name__} instead of (media type, value)"

@@ -1,8 +1,8 @@
-"""The inputs of a process: the parameters of a function, and the way from the JSON of an execute request to them."""
+"""The inputs of a process: the parameters of a function, and the way from JSON to them."""
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import ValidationError
@@ -11,10 +11,6 @@ from pydantic_core import ErrorDetails
 
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.process.json_form import NO_JSON_FORM, JsonForm, RecursiveTypeError, subschemas, without_metadata
-from pygeoapi_prefect.process.types import MediaType
-
-_QUALIFIERS: Final = frozenset({"mediaType", "encoding", "schema", "format"})
-"""Source: OGC 18-062r2, ``qualifiedInputValue.yaml``, ``format.yaml``; *format* is that of OGC's executable tests."""
 
 _PATH_FORMATS: Final = frozenset({"path", "file-path", "directory-path"})
 
@@ -73,8 +69,6 @@ class Input:
                 "a path would let clients name files of the server. Take bytes for content, or pydantic.AnyUrl."
             )
         self.input_id = self._form.key
-        self._media_type = next((one.value for one in metadata if isinstance(one, MediaType)), None)
-        self._has_member_value = any("value" in part.get("properties", {}) for part in subschemas(self._form.schema))
         self.description = self._describe(documented)
         if is_own:
             self._show_default(annotation, in_signature)
@@ -110,42 +104,12 @@ class Input:
         """
         Make the argument.
 
-        ``{"value": …}`` with no other members than OGC's qualifiers is unwrapped, unless the type has a member
-        ``value`` itself and takes the object as it is. So are an array's items that carry at least one qualifier.
-
         Args:
-            value: As ``json.loads`` gave it.
+            value: As ``json.loads`` gave it, without OGC's qualifiers.
 
         Returns:
             The argument, and the violations: texts for the client that name the input. One of the two is empty.
         """
-        if _is_qualified(value) and self._has_member_value:
-            argument, violations = self._parse_plain(value)
-            if not violations:
-                return argument, []
-        if _is_qualified(value):
-            if violation := self._violation_of_qualifiers(value):
-                return None, [violation]
-            value = value["value"]
-        elif isinstance(value, list) and any(_is_qualified(item) and len(item) > 1 for item in value):
-            for item in value:
-                if _is_qualified(item) and len(item) > 1 and (violation := self._violation_of_qualifiers(item)):
-                    return None, [violation]
-            value = [item["value"] if _is_qualified(item) and len(item) > 1 else item for item in value]
-        return self._parse_plain(value)
-
-    def _violation_of_qualifiers(self, qualified: Mapping[str, Any]) -> str | None:
-        form = qualified["format"] if isinstance(qualified.get("format"), Mapping) else {}
-        given = qualified.get("mediaType", form.get("mediaType"))
-        if self._media_type and given is not None and _essence(given) != _essence(self._media_type):
-            return f"Input {self.input_id!r} must have the media type {self._media_type}."
-        encoding = qualified.get("encoding", form.get("encoding"))
-        is_binary = any(part.get("contentEncoding") == "base64" for part in subschemas(self._form.schema))
-        if is_binary and encoding not in (None, "base64", "binary"):
-            return f"Input {self.input_id!r} must be encoded in base64."
-        return None
-
-    def _parse_plain(self, value: Any) -> tuple[Any, list[str]]:
         try:
             text = json.dumps(value, allow_nan=False)
         except (ValueError, RecursionError):
@@ -186,14 +150,6 @@ def title_of(name: str) -> str:
 def shown(annotation: Any) -> str:
     """An annotation as its author wrote it, more or less."""
     return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
-
-
-def _is_qualified(value: Any) -> bool:
-    return isinstance(value, dict) and "value" in value and value.keys() <= _QUALIFIERS | {"value"}
-
-
-def _essence(media_type: Any) -> str:
-    return str(media_type).partition(";")[0].strip().lower()
 
 
 def _number(literal: str) -> int | float:

@@ -29,6 +29,7 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
+    TypeAdapter,
     WithJsonSchema,
     model_serializer,
     model_validator,
@@ -187,6 +188,17 @@ ExecutionInput = Annotated[
     WithJsonSchema({"description": "Any JSON value."}),
 ]
 """The value of one input. Source: ``execute.yaml``, ``inputs``, and ``inlineOrRefData.yaml``."""
+
+
+_KINDS: TypeAdapter[Any] = TypeAdapter(
+    Annotated[QualifiedInputValue | InputReference | BoundingBox | InputValue, Field(union_mode="left_to_right")]
+)
+
+
+def kind_of(value: Any) -> QualifiedInputValue | InputReference | BoundingBox | InputValue:
+    """The kind of one value, as it was sent; a list is a plain value here."""
+    kind: QualifiedInputValue | InputReference | BoundingBox | InputValue = _KINDS.validate_python(value)
+    return kind
 
 
 class ExecutionFormat(OgcModel):

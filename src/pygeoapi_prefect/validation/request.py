@@ -1,0 +1,164 @@
+"""Whole execute requests."""
+
+from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
+from typing import Any, Final
+
+from pygeoapi_prefect.exceptions import InvalidInputsError, MissingJobParameterError, Violation
+from pygeoapi_prefect.schemas.codes import ResponseForm
+from pygeoapi_prefect.validation.inputs import DescribedInput
+from pygeoapi_prefect.validation.outputs import DescribedOutputs, check_subscriber
+from pygeoapi_prefect.validation.sentences import Step, listed, pointer, shortened
+
+MAX_DEPTH: Final = 100
+"""Arrays and objects within each other in a request. Below what any part of Python recurses into without failing."""
+
+MAX_VIOLATIONS: Final = 100
+"""That are told; a request can be wrong in more ways than anybody reads."""
+
+
+class RequestValidator:
+    """
+    Holds execute requests against one process description. Thread-safe; schemas are compiled by their first use.
+
+    A description without ``inputs`` takes any input, one whose ``inputs`` are empty takes none.
+    """
+
+    def __init__(self, process_id: str, description: Mapping[str, Any], *, strict: bool = True) -> None:
+        """
+        Args:
+            process_id: For the log.
+            description: Of the process, as OGC's ``process.yaml``.
+            strict: Whether inputs are checked; else only the shape of the request is.
+        """
+        declared = description.get("inputs")
+        self._takes_any = not isinstance(declared, Mapping)
+        self._inputs = {
+            name: DescribedInput(process_id, name, one)
+            for name, one in (declared.items() if isinstance(declared, Mapping) else ())
+        }
+        self._outputs = DescribedOutputs(process_id, description)
+        self._is_strict = strict
+        self._process_id = process_id
+
+    def check(self, body: Any) -> dict[str, Any]:
+        """
+        Check a request before a job is made of it. Members that the standard does not know are ignored.
+
+        Args:
+            body: As ``json.loads`` gave it.
+
+        Returns:
+            The request to be stored: ``inputs`` as sent, with the defaults of those that were not; ``outputs``, None
+            for all or a mapping of ids to ``format`` and ``transmissionMode``; ``response``; ``subscriber`` or None.
+
+        Raises:
+            MissingJobParameterError: Inputs are missing and nothing else is wrong.
+            InvalidInputsError: With every violation, up to :data:`MAX_VIOLATIONS`.
+        """
+        if not isinstance(body, dict):
+            raise InvalidInputsError(violations=[Violation("#", "The body of the request must be a JSON object.")])
+        _refuse([], list(_unwritable(body)))
+        inputs = body.get("inputs", {})
+        wrong, missing = list(self._check_rest(body)), []
+        if not isinstance(inputs, dict):
+            wrong.insert(0, Violation("#/inputs", "'inputs' must be an object of input names and values."))
+        elif self._is_strict:
+            missing = [
+                Violation(pointer(["inputs", name]), f"Input {name!r} is missing.")
+                for name, one in self._inputs.items()
+                if one.is_required and name not in inputs
+            ]
+            wrong = [*self._check_inputs(inputs), *wrong]
+        _refuse(missing, wrong)
+        return {
+            "inputs": self._with_defaults(inputs),
+            "outputs": self._outputs.selection(body.get("outputs")),
+            "response": body.get("response", ResponseForm.RAW.value),
+            "subscriber": body.get("subscriber"),
+        }
+
+    def _check_rest(self, body: Mapping[str, Any]) -> Iterator[Violation]:
+        yield from self._outputs.check(body.get("outputs"))
+        forms = [form.value for form in ResponseForm]
+        if body.get("response", ResponseForm.RAW.value) not in forms:
+            yield Violation("#/response", f"'response' must be {listed(forms)}.")
+        yield from check_subscriber(body.get("subscriber"))
+
+    def _check_inputs(self, inputs: Mapping[str, Any]) -> Iterator[Violation]:
+        for name, value in inputs.items():
+            if one := self._inputs.get(name):
+                yield from one.check(value)
+            elif not self._takes_any:
+                known = f"It takes {listed(self._inputs)}." if self._inputs else "It takes none."
+                detail = f"Input {shortened(name)!r} is not an input of this process. {known}"
+                yield Violation(pointer(["inputs", name]), detail)
+
+    def _with_defaults(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        defaults = {name: one.default() for name, one in self._inputs.items() if name not in inputs}
+        return {**inputs, **{name: value for name, value in defaults.items() if value is not None}}
+
+    def values(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        fetch: Callable[[str, Mapping[str, Any], Mapping[str, Any]], Any] | None,
+    ) -> dict[str, Any]:
+        """
+        What the process computes with. To be called where the job runs: *fetch* may wait, and take much memory.
+
+        Qualified values are unwrapped, also as items of a list, unless the schema itself takes such an object.
+
+        Args:
+            inputs: Of a request that passed the check.
+            fetch: Called with the input's id, the link and the input's description for each reference; returns what
+                stands there, which is then held against the schema. None leaves references as they were sent.
+
+        Raises:
+            InvalidInputsError: What stands at a reference does not fit.
+            Exception: Whatever *fetch* raises.
+        """
+        violations: list[Violation] = []
+        values = {
+            name: (self._inputs.get(name) or DescribedInput(self._process_id, name, None)).value(
+                value, fetch, violations
+            )
+            for name, value in inputs.items()
+        }
+        if self._is_strict:
+            _refuse([], violations)
+        return values
+
+
+def _refuse(missing: list[Violation], wrong: list[Violation]) -> None:
+    if wrong:
+        raise InvalidInputsError(violations=[*missing, *wrong][:MAX_VIOLATIONS])
+    if missing:
+        raise MissingJobParameterError(violations=missing[:MAX_VIOLATIONS])
+
+
+def _unwritable(body: Any) -> Iterator[Violation]:
+    """What Python reads, but JSON does not know, and what is nested so deeply that nobody can work with it."""
+    level: list[tuple[tuple[Step, ...], Any]] = [((), body)]
+    for _ in range(MAX_DEPTH):
+        below: list[tuple[tuple[Step, ...], Any]] = []
+        for path, container in level:
+            for step, value in container.items() if isinstance(container, dict) else enumerate(container):
+                if isinstance(value, dict | list):
+                    below.append(((*path, step), value))
+                elif isinstance(value, float) and not isfinite(value):
+                    yield Violation(pointer((*path, step)), f"{_named((*path, step))} must be a finite number.")
+        if not below:
+            return
+        level = below
+    yield Violation(pointer(level[0][0][:2]), f"{_named(level[0][0])} is nested too deeply.")
+
+
+def _named(path: tuple[Step, ...]) -> str:
+    match path:
+        case ("inputs", name, *_):
+            return f"Input {shortened(str(name))!r}"
+        case (member, *_):
+            return repr(shortened(str(member)))
+        case _:
+            return "The body"
