@@ -16,28 +16,31 @@ from pygeoapi_prefect import report_progress
 LOGGER = logging.getLogger(__name__)
 
 
-def _metadata(process_id, outputs=("result",), options=("sync-execute", "async-execute")):
+def _metadata(process_id, inputs=(), outputs=("result",), options=("sync-execute", "async-execute")):
     return {
         "id": process_id,
         "version": "1.0.0",
         "title": process_id,
         "description": process_id,
         "jobControlOptions": list(options),
-        "inputs": {},
+        "inputs": {name: {"schema": {}, "minOccurs": 0} for name in inputs},
         "outputs": {name: {"schema": {"type": "object", "contentMediaType": "application/json"}} for name in outputs},
     }
 
 
 class _Processor(BaseProcessor):
+    inputs = ()
     outputs = ("result",)
     options = ("sync-execute", "async-execute")
 
     def __init__(self, processor_def):
-        super().__init__(processor_def, _metadata(type(self).__name__, self.outputs, self.options))
+        super().__init__(processor_def, _metadata(type(self).__name__, self.inputs, self.outputs, self.options))
 
 
 class OldSignature(_Processor):
     """As processors were written before outputs could be chosen."""
+
+    inputs = ("x", "n")
 
     def execute(self, data):
         return "application/json", {"data": data}
@@ -45,6 +48,8 @@ class OldSignature(_Processor):
 
 class Sleep(_Processor):
     """Sleeps; reports progress in ten steps; tells its process id."""
+
+    inputs = ("seconds", "pid_file")
 
     def execute(self, data, outputs=None):
         if "pid_file" in data:
@@ -70,6 +75,8 @@ class AsyncOnly(_Processor):
 class Family(_Processor):
     """Starts a child, and a grandchild in a session of its own, tells their ids, and sleeps."""
 
+    inputs = ("pid_file", "leave")
+
     def execute(self, data, outputs=None):
         sleep = "import time; time.sleep(600)"
         child = subprocess.Popen([sys.executable, "-c", sleep])
@@ -87,6 +94,8 @@ class Family(_Processor):
 class Stubborn(_Processor):
     """Does not heed SIGTERM."""
 
+    inputs = ("pid_file",)
+
     def execute(self, data, outputs=None):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         Path(data["pid_file"]).write_text(str(os.getpid()))
@@ -97,6 +106,8 @@ class Stubborn(_Processor):
 class Polite(_Processor):
     """Tidies up when it is stopped."""
 
+    inputs = ("pid_file", "tidied_file")
+
     def execute(self, data, outputs=None):
         Path(data["pid_file"]).write_text(str(os.getpid()))
         try:
@@ -106,6 +117,8 @@ class Polite(_Processor):
 
 
 class Fail(_Processor):
+    inputs = ("how",)
+
     def execute(self, data, outputs=None):
         match data.get("how"):
             case "refuse":
@@ -124,6 +137,8 @@ class Fail(_Processor):
 class Bytes(_Processor):
     """Returns bytes of every value, in the size that is asked for."""
 
+    inputs = ("size",)
+
     def execute(self, data, outputs=None):
         return "application/octet-stream", (bytes(range(256)) * (data["size"] // 256 + 1))[: data["size"]]
 
@@ -140,6 +155,8 @@ class Several(_Processor):
 
 
 class Talkative(_Processor):
+    inputs = ("seconds",)
+
     def execute(self, data, outputs=None):
         LOGGER.info("a record of %s", "the logging module")
         print("a printed line")

@@ -150,7 +150,7 @@ class TestInPrefect:
         run = prefect.ended(job_id)
         assert run["state_type"] == "COMPLETED"
         assert run["name"] == f"greet {job_id}"
-        assert run["parameters"] == {"job_id": job_id, "inputs": {"name": "Ada"}}
+        assert run["parameters"] == {"job_id": job_id, "inputs": {"name": "Ada", "times": 1, "tone": "kind"}}
         flow_name = prefect.client.get(f"/flows/{run['flow_id']}").json()["name"]
         assert flow_name == "greeting"
         eventually(lambda: "greeting Ada" in prefect.logs(run["id"]), within=10, what="the log line")

@@ -74,7 +74,7 @@ class TestExecution:
 
     def test_unmodified_processors_run(self, server):
         """pygeoapi's own processors, the old signature, and a resource id unlike the processor's own id all run."""
-        assert server.execute("echo", {"echoInput": "Test"}).json() == "Test"
+        assert server.execute("echo", {"echoInput": "Test", "pause": 42}).json() == "Test"
         shapes = {"type": "Point", "coordinates": [1, 2]}
         buffered = server.execute(
             "shapely-functions",

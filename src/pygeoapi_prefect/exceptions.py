@@ -45,6 +45,8 @@ OGC_EXCEPTIONS = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
 _TOLD = 5
 """Violations that are told in one sentence."""
 
+_LONGEST_PLACE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -127,7 +129,15 @@ class InvalidInputsError(ExecutionRefusedError):
             violations: For the HTTP client.
         """
         self.violations = tuple(violations)
+        if not msg and self.violations:
+            # values are no matter of the log
+            msg = f"The request does not fit the process description at {_places(self.violations)}"
         super().__init__(msg, user_msg=user_msg or _summary(self.violations))
+
+
+def _places(violations: tuple[Violation, ...]) -> str:
+    told = ", ".join(one.pointer[:_LONGEST_PLACE] for one in violations[:_TOLD])
+    return told if len(violations) <= _TOLD else f"{told} and {len(violations) - _TOLD} more places"
 
 
 def _summary(violations: tuple[Violation, ...]) -> str | None:

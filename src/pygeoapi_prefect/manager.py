@@ -19,7 +19,6 @@ from pygeoapi.util import JobStatus as HostJobStatus
 from pygeoapi_prefect import ogcapi
 from pygeoapi_prefect.exceptions import (
     ExecutionRefusedError,
-    InvalidInputsError,
     MalformedRequestError,
     ProcessUnavailableError,
     SyncWaitEndedError,
@@ -34,7 +33,7 @@ from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.schemas import JobControlOption, JobStatus, ResponseForm
 from pygeoapi_prefect.settings import ManagerSettings
-from pygeoapi_prefect.validation import secret_inputs
+from pygeoapi_prefect.validation import RequestValidator, secret_inputs
 from pygeoapi_prefect.web_process import WebProcess
 
 LOGGER = logging.getLogger(__name__)
@@ -72,6 +71,7 @@ class PrefectManager(BaseManager):
         self.unavailable: dict[str, str] = {}
         self._web_process = WebProcess(self.settings)
         self._descriptions: dict[str, Mapping[str, Any]] = {}
+        self._validators: dict[str, RequestValidator] = {}
         self._flow_processes: set[str] = set()
         for process_id in list(self.processes):
             self._describe(process_id)
@@ -111,6 +111,9 @@ class PrefectManager(BaseManager):
         try:
             processor = self.get_processor(process_id)
             self._descriptions[process_id] = processor.metadata
+            self._validators[process_id] = RequestValidator(
+                process_id, processor.metadata, strict=self.settings.process(process_id).validate_inputs
+            )
             if is_flow(processor):
                 self._flow_processes.add(process_id)
         except Exception as error:
@@ -144,7 +147,7 @@ class PrefectManager(BaseManager):
         Returns:
             Job id, media type, content, status and further headers.
         """
-        body = {"inputs": data_dict, "outputs": requested_outputs, "response": requested_response}
+        body = {"inputs": data_dict, "outputs": requested_outputs, "response": requested_response or ResponseForm.RAW}
         if subscriber is not None:
             body["subscriber"] = {"successUri": subscriber.success_uri}
         wants_async = execution_mode is RequestedProcessExecutionMode.respond_async
@@ -177,15 +180,15 @@ class PrefectManager(BaseManager):
             The execution.
 
         Raises:
-            ExecutionRefusedError: No job was made.
+            InvalidInputsError: The request does not fit the process description.
+            ExecutionRefusedError: No job was made, for another reason.
             JobFailedError: The synchronous job failed.
             ResultNotAvailableError: Somebody dismissed it meanwhile.
             SyncWaitEndedError: It goes on, but cannot be waited for, and the process has no asynchronous mode.
             JobStoreUnavailableError: The database cannot be reached.
         """
         self.require_available(process_id)
-        if not isinstance(body.get("inputs", {}), Mapping):
-            raise InvalidInputsError(user_msg="'inputs' must be an object of input names and values.")
+        request = self._validators[process_id].check(body)
         if body.get("subscriber") is not None:
             raise ExecutionRefusedError(user_msg="Callbacks ('subscriber') are not supported. Poll the job instead.")
         self.start()
@@ -193,12 +196,7 @@ class PrefectManager(BaseManager):
         new_job = NewJob(
             job_id=job_id,
             process_id=process_id,
-            request={
-                "inputs": body.get("inputs", {}),
-                "outputs": body.get("outputs"),
-                "response": body.get("response"),
-                "secret_inputs": secret_inputs(self._descriptions[process_id]),
-            },
+            request={**request, "secret_inputs": secret_inputs(self._descriptions[process_id])},
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
             idempotency_key=None if idempotency_key is None else _key(idempotency_key, process_id, body),
         )

@@ -4,7 +4,7 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -12,9 +12,11 @@ from pygeoapi.api import API, SYSTEM_LOCALE, APIRequest
 from pygeoapi.formats import F_HTML
 
 from pygeoapi_prefect.exceptions import (
+    InvalidInputsError,
     JobFailedError,
     PygeoapiPrefectError,
     SyncWaitEndedError,
+    Violation,
 )
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.ogcapi.problems import MEDIA_TYPE, problem
@@ -83,8 +85,11 @@ def get_exception(
 ) -> Answer:
     """Mends: stock's exceptions are no problem documents and bear no type of the standard (row B2)."""
     error = sys.exc_info()[1]
+    violations: tuple[Violation, ...] = ()
     if isinstance(error, PygeoapiPrefectError):
         status, code, description = error.http_status_code, error.ogc_exception_code, error.client_message
+        if isinstance(error, InvalidInputsError):
+            violations = error.violations
         LOGGER.info("request refused", extra={"action": "answer", "reason": str(error)})
         if isinstance(error, SyncWaitEndedError | JobFailedError):
             headers["Location"] = f"{api.base_url}/jobs/{error.job_id}"
@@ -93,12 +98,14 @@ def get_exception(
             headers["Retry-After"] = "5"
     if format_ == F_HTML or status == HTTPStatus.NO_CONTENT:
         return original(api, status, headers, format_, code, description)
-    return problem_answer(headers, status, code, description)
+    return problem_answer(headers, status, code, description, violations)
 
 
-def problem_answer(headers: dict[str, str], status: int, code: str, detail: str) -> Answer:
+def problem_answer(
+    headers: dict[str, str], status: int, code: str, detail: str, violations: Iterable[Violation] = ()
+) -> Answer:
     headers["Content-Type"] = MEDIA_TYPE
-    return headers, status, json.dumps(problem(status, code, detail))
+    return headers, status, json.dumps(problem(status, code, detail, violations))
 
 
 def headers_of(api: API, request: APIRequest) -> dict[str, str]:

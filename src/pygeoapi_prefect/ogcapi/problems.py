@@ -1,9 +1,10 @@
 """Problem documents. Source: RFC 9457; types from OGC 18-062r2 where it has one."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from pygeoapi_prefect.exceptions import OGC_EXCEPTIONS
+from pygeoapi_prefect.exceptions import OGC_EXCEPTIONS, Violation
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -16,19 +17,20 @@ TYPES = {
 """pygeoapi's codes that stand for an exception of the standard."""
 
 
-def problem(status: int, code: str, detail: str) -> dict[str, Any]:
+def problem(status: int, code: str, detail: str, violations: Iterable[Violation] = ()) -> dict[str, Any]:
     """
     Args:
         status: HTTP status.
         code: A type of the standard, or one of pygeoapi's codes.
         detail: For the client.
+        violations: Each becomes one of ``errors``, as in RFC 9457's example.
 
     Returns:
         The document. ``code`` and ``description`` say the same once more, for clients made for stock pygeoapi.
     """
     type_ = TYPES.get(code) or (code if code.startswith("http") else "about:blank")
     short = code.rpartition("/")[2]
-    return {
+    document = {
         "type": type_,
         "title": HTTPStatus(status).phrase,
         "status": int(status),
@@ -36,3 +38,6 @@ def problem(status: int, code: str, detail: str) -> dict[str, Any]:
         "code": short if code != "about:blank" else "NoApplicableCode",
         "description": detail,
     }
+    if errors := [{"pointer": one.pointer, "detail": one.detail} for one in violations]:
+        document["errors"] = errors
+    return document

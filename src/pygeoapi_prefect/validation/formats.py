@@ -115,7 +115,8 @@ def _check_bbox(value: Any) -> None:
     try:
         box = BoundingBox.model_validate(given)
     except ValidationError as error:
-        if any(one["loc"][:1] == ("crs",) for one in error.errors(include_url=False, include_input=False)):
+        places = [one["loc"][:1] for one in error.errors(include_url=False, include_input=False)]
+        if "crs" in given and ("bbox",) not in places:
             raise ValueError("must have a URI as its crs") from None
         raise ValueError("must have a bbox of 4 or 6 numbers") from None
     half = len(box.bbox) // 2

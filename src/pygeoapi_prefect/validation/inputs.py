@@ -43,7 +43,8 @@ class DescribedInput:
         self.is_required = self._min_occurs > 0 and not self.schema.has_default
 
     @cached_property
-    def _is_secret(self) -> bool:
+    def is_secret(self) -> bool:
+        """Whether nothing of its value may be told."""
         return holds_secret(self._description.get("schema"))
 
     def default(self) -> Any:
@@ -69,7 +70,7 @@ class DescribedInput:
         several: list[tuple[tuple[Step, ...], Any]] = [((index,), item) for index, item in enumerate(value)]
         if not self.schema.takes_array:
             return several
-        if not value or not all(isinstance(item, list) or self._is_sent_otherwise(item) for item in value):
+        if not value or not all(map(self._may_be_array, value)):
             return whole
         # an array of arrays: a list of values, unless only the whole fits
         is_list = not any(True for path, item in several for _ in self._check_occurrence(item, path))
@@ -93,9 +94,9 @@ class DescribedInput:
         own = "href" if isinstance(kind, InputReference) else "value"
         return None if own in self.schema.members and self.schema.fits(value) else kind
 
-    def _is_sent_otherwise(self, item: Any) -> bool:
-        """Whether an item of an array is a reference, or a value that says more than that it is one."""
-        return self._kind(item) is not None and item.keys() != {"value"}
+    def _may_be_array(self, item: Any) -> bool:
+        kind = self._kind(item)
+        return isinstance(kind, InputReference) or isinstance(_plain(item, kind), list)
 
     def _kinds_of_items(self, array: list[Any]) -> list[InputReference | QualifiedInputValue | None] | None:
         """None where the items of an array value are what they look like, as long as that fits the schema."""
@@ -142,10 +143,9 @@ class DescribedInput:
             yield self._violation(path, _TOO_DEEP)
             return
         of_another_type = {leaf.json_path for leaf in found if leaf.validator == "type"}
-        for leaf in found:
-            # a value of another type breaks every other rule as well
-            if leaf.validator == "type" or leaf.json_path not in of_another_type:
-                yield self._told((*path, *leaf.absolute_path), leaf)
+        # a value of another type breaks every other rule as well
+        told = [leaf for leaf in found if leaf.validator == "type" or leaf.json_path not in of_another_type]
+        yield from dict.fromkeys(self._told((*path, *leaf.absolute_path), leaf) for leaf in told)
 
     # ---------------------------------------------------------------- where the job runs
 
@@ -185,10 +185,10 @@ class DescribedInput:
     # ---------------------------------------------------------------- words
 
     def _told(self, path: tuple[Step, ...], error: ValidationError) -> Violation:
-        return self._violation(path, sentence(error, may_quote=not self._is_secret))
+        return self._violation(path, sentence(error, may_quote=not self.is_secret))
 
     def _violation(self, path: tuple[Step, ...], sentence: str) -> Violation:
-        if self._is_secret:
+        if self.is_secret:
             # names of members may be secret, too
             path = ()
         at = "/".join(shortened(str(step)) for step in path)

@@ -58,7 +58,7 @@ class RequestValidator:
         """
         if not isinstance(body, dict):
             raise InvalidInputsError(violations=[Violation("#", "The body of the request must be a JSON object.")])
-        _refuse([], list(_unwritable(body)))
+        _refuse([], list(self._unwritable(body)))
         inputs = body.get("inputs", {})
         wrong, missing = list(self._check_rest(body)), []
         if not isinstance(inputs, dict):
@@ -77,6 +77,31 @@ class RequestValidator:
             "response": body.get("response", ResponseForm.RAW.value),
             "subscriber": body.get("subscriber"),
         }
+
+    def _unwritable(self, body: Any) -> Iterator[Violation]:
+        """What Python reads, but JSON does not know, and what is nested so deeply that nobody can work with it."""
+        level: list[tuple[tuple[Step, ...], Any]] = [((), body)]
+        for _ in range(MAX_DEPTH):
+            below: list[tuple[tuple[Step, ...], Any]] = []
+            for path, container in level:
+                for step, value in container.items() if isinstance(container, dict) else enumerate(container):
+                    if isinstance(value, dict | list):
+                        below.append(((*path, step), value))
+                    elif isinstance(value, float) and not isfinite(value):
+                        place = self._shown((*path, step))
+                        yield Violation(pointer(place), f"{_named(place)} must be a finite number.")
+            if not below:
+                return
+            level = below
+        place = level[0][0][:2]
+        yield Violation(pointer(place), f"{_named(place)} is nested too deeply.")
+
+    def _shown(self, path: tuple[Step, ...]) -> tuple[Step, ...]:
+        """The part of a path that tells nothing of a secret."""
+        if path[0] == "inputs" and len(path) > 2:
+            described = self._inputs.get(str(path[1]))
+            return path[:2] if described is not None and described.is_secret else path
+        return path
 
     def _check_rest(self, body: Mapping[str, Any]) -> Iterator[Violation]:
         yield from self._outputs.check(body.get("outputs"))
@@ -135,23 +160,6 @@ def _refuse(missing: list[Violation], wrong: list[Violation]) -> None:
         raise InvalidInputsError(violations=[*missing, *wrong][:MAX_VIOLATIONS])
     if missing:
         raise MissingJobParameterError(violations=missing[:MAX_VIOLATIONS])
-
-
-def _unwritable(body: Any) -> Iterator[Violation]:
-    """What Python reads, but JSON does not know, and what is nested so deeply that nobody can work with it."""
-    level: list[tuple[tuple[Step, ...], Any]] = [((), body)]
-    for _ in range(MAX_DEPTH):
-        below: list[tuple[tuple[Step, ...], Any]] = []
-        for path, container in level:
-            for step, value in container.items() if isinstance(container, dict) else enumerate(container):
-                if isinstance(value, dict | list):
-                    below.append(((*path, step), value))
-                elif isinstance(value, float) and not isfinite(value):
-                    yield Violation(pointer((*path, step)), f"{_named((*path, step))} must be a finite number.")
-        if not below:
-            return
-        level = below
-    yield Violation(pointer(level[0][0][:2]), f"{_named(level[0][0])} is nested too deeply.")
 
 
 def _named(path: tuple[Step, ...]) -> str:
