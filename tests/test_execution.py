@@ -6,6 +6,8 @@ from uuid import uuid4
 import pytest
 
 from ogc_schema import validate
+from pygeoapi_prefect.exceptions import InvalidInputsError
+from pygeoapi_prefect.manager import PrefectManager
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from serving import Server, assert_problem, running
 
@@ -195,3 +197,50 @@ class TestBodies:
             "/processes/hello-world/execution", content=body, headers={"Content-Type": "application/json"}
         )
         assert_problem(response, 400)
+
+
+class TestInputs:
+    def test_all_that_is_wrong_is_answered(self, server):
+        """No job is made; the problem document has a pointer and a sentence for each violation."""
+        job_id = f"never-{uuid4()}"
+        body = {"inputs": {"name": 5, "shout": True}, "outputs": {"song": {}}, "jobID": job_id}
+        problem = assert_problem(server.client.post("/processes/hello-world/execution", json=body), 400)
+        assert [error["pointer"] for error in problem["errors"]] == [
+            "#/inputs/name",
+            "#/inputs/shout",
+            "#/outputs/song",
+        ]
+        assert problem["errors"][0]["detail"] == "Input 'name' must be a string, not 5."
+        assert problem["detail"] == " ".join(error["detail"] for error in problem["errors"])
+        assert problem["code"] == "InvalidParameterValue"
+        assert server.client.get(f"/jobs/{job_id}").status_code == 404
+
+    def test_missing_inputs(self, server):
+        """What is missing alone is a mistake of its own kind, as in stock pygeoapi."""
+        problem = assert_problem(server.client.post("/processes/hello-world/execution", json={}), 400)
+        assert problem["code"] == "MissingParameterValue"
+        assert problem["errors"] == [{"pointer": "#/inputs/name", "detail": "Input 'name' is missing."}]
+
+    def test_processors_get_plain_values(self, server):
+        """An unmodified processor sees the value, however it was sent."""
+        inputs = {"x": {"value": {"a": 1}, "mediaType": "application/json"}, "n": [1]}
+        assert execute(server, "old-signature", inputs).json() == {"data": {"x": {"a": 1}, "n": [1]}}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"data_dict": {"names": "Ada"}},
+        {"data_dict": None},
+        {"data_dict": {"name": "Ada"}, "requested_outputs": ["song"]},
+        {"data_dict": {"name": "Ada"}, "requested_response": "xml"},
+    ],
+)
+def test_requests_are_checked_behind_every_front(tmp_path, arguments):
+    """pygeoapi's own functions, and programs that call the manager, make no job that does not fit either."""
+    definition = {"connection": str(tmp_path / "jobs.db"), "output_dir": str(tmp_path), "ogc_compliance": False}
+    processes = {"hello-world": {"type": "process", "processor": {"name": "HelloWorld"}}}
+    manager = PrefectManager({"name": "p", **definition, "runner": "external", "processes": processes})
+    with pytest.raises(InvalidInputsError):
+        manager.execute_process("hello-world", **arguments)
+    assert not (tmp_path / "jobs.db").exists()
