@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from pygeoapi_prefect.validation import RequestValidator
 from pygeoapi_prefect.validation.input_schema import InputSchema
@@ -129,6 +130,30 @@ def test_published_schemas_are_known(reference: str, valid: Any, invalid: Any) -
 def test_other_schemas_are_not(reference: str) -> None:
     """A name alone is no reason to believe that it is OGC's."""
     assert known_reference(reference) is None
+
+
+@pytest.mark.parametrize(
+    ("items", "array"),
+    [
+        *(({"type": type_}, [value]) for type_ in ("number", "integer", "string", "boolean")
+          for value in (1, 1.0, 1.5, True, "a", None, [], {})),
+        *(({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 3}, [[0, 0], value])
+          for value in ([1], [1, 2], [1, 2, 3], [1, 2, 3, 4], [1, "a"], [1, True], 1, {})),
+        *(({"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}, value)
+          for value in ([[[1]], [[]]], [[[1]], [[1.5]]], [[[1]], [1]])),
+        ({"type": "array"}, [[1], "a"]),
+        ({"type": "array", "minItems": 1}, [[1], []]),
+        ({"type": "array"}, [[1], []]),
+        ({"type": ["number", "null"]}, [1, None]),
+        ({"items": {"type": "number"}}, [[1], "a", ["a"]]),
+        ({"type": "number", "minimum": 1}, [0]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_long_arrays_are_held_against_the_same_schema(items: Any, array: list[Any]) -> None:
+    """The quick look at items refuses and takes what a plain validator does."""
+    schema = {"type": "array", "items": items}
+    assert fits(schema, array) == Draft202012Validator(schema).is_valid(array)
 
 
 def test_copies_refer_to_nothing_but_themselves() -> None:

@@ -10,7 +10,11 @@ from pygeoapi.process.hello_world import PROCESS_METADATA as HELLO_WORLD
 
 from pygeoapi_prefect.exceptions import InvalidInputsError, MissingJobParameterError, Violation
 from pygeoapi_prefect.process.description import FunctionSignature
+from pygeoapi_prefect.process.input_values import execute_request, input_values
+from pygeoapi_prefect.process.orders import JobOrder
+from pygeoapi_prefect.process.processor import load_processor, requests_described
 from pygeoapi_prefect.process.types import BBox
+from pygeoapi_prefect.schemas import QualifiedInputValue
 from pygeoapi_prefect.validation import RequestValidator
 
 INTEGER = {"type": "integer"}
@@ -458,3 +462,27 @@ def test_concurrent_requests_do_not_disturb_each_other(caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING), ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda value: violations(validator, {"inputs": {"x": value}}), [[1], "a"] * 50))
     assert found == [[], [("#/inputs/x", "Input 'x' must be an array, not \"a\".")]] * 50
+
+
+# ---------------------------------------------------------------- processes
+
+
+@pytest.mark.parametrize(("inputs", "is_refused"), [(None, False), ({}, False), ({"words": {"schema": STRING}}, True)])
+def test_inputs_that_nobody_described(inputs: Any, is_refused: bool) -> None:
+    """A process of 0.9 whose configuration describes no inputs takes any, as it did then."""
+    prefect = {"deployment": {"name": "shout/by-hand"}, "metadata": {} if inputs is None else {"inputs": inputs}}
+    processor = load_processor("shout", {"processor": {"prefect": prefect}})
+    validator = RequestValidator("shout", requests_described(processor))
+    assert (violations(validator, {"inputs": {"volume": 11, "words": "a"}}) != []) == is_refused
+
+
+def test_flows_that_want_the_whole_request_see_the_kinds() -> None:
+    """An input keeps its kind as long as its root is the value; else it is the value itself."""
+    inputs = {"a": {"value": 1, "mediaType": "application/json"}, "b": {"value": 1}, "c": [{"value": 1}, 2]}
+    schemas = {"a": INTEGER, "b": MEASURED, "c": NUMBERS}
+    metadata = {"inputs": {name: {"schema": schema} for name, schema in schemas.items()}}
+    order = JobOrder("j", "p", {"processor": {"name": "x"}}, {"inputs": inputs, "secret_inputs": []}, "j")
+    seen = execute_request(order, metadata).inputs
+    assert isinstance(seen["a"], QualifiedInputValue)
+    assert {name: kind.root for name, kind in seen.items()} == {"a": 1, "b": {"value": 1}, "c": [1, 2]}
+    assert input_values(order, metadata) == {"a": 1, "b": {"value": 1}, "c": [1, 2]}

@@ -28,7 +28,7 @@ from pygeoapi_prefect.jobs import IdempotencyKey, Job, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
 from pygeoapi_prefect.ogcapi.execution import Execution
 from pygeoapi_prefect.ogcapi.preferences import Preferences
-from pygeoapi_prefect.process.processor import is_flow, load_processor
+from pygeoapi_prefect.process.processor import is_flow, load_processor, requests_described
 from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.schemas import JobControlOption, JobStatus, ResponseForm
@@ -112,7 +112,7 @@ class PrefectManager(BaseManager):
             processor = self.get_processor(process_id)
             self._descriptions[process_id] = processor.metadata
             self._validators[process_id] = RequestValidator(
-                process_id, processor.metadata, strict=self.settings.process(process_id).validate_inputs
+                process_id, requests_described(processor), strict=self.settings.process(process_id).validate_inputs
             )
             if is_flow(processor):
                 self._flow_processes.add(process_id)

@@ -41,6 +41,7 @@ class BasePrefectProcessor(BaseProcessor):
             the signature of a typed flow.
         flow: The flow, as the instance has it.
         convention: How the flow is called.
+        takes_any_input: Whether nobody has described its inputs, and they cannot be read from its signature.
     """
 
     process_flow: ClassVar[Any] = None
@@ -72,6 +73,7 @@ class BasePrefectProcessor(BaseProcessor):
         needed = {"description": described.get("title") or described["id"], "keywords": [], "links": []}
         super().__init__(processor_def, needed | described)
         self.supports_outputs = True
+        self.takes_any_input = isinstance(self.convention, PersistingConvention) and not described.get("inputs")
 
     def flow_of(self, processor_def: Mapping[str, Any]) -> Any:
         """The flow of this processor: the class's own."""

@@ -25,7 +25,12 @@ DEFAULT_VERSION = "0.0.1-dev"
 
 
 class ForeignProcessor(BaseProcessor):
-    """The description of such a process: what ``processor.prefect.metadata`` says of it."""
+    """
+    The description of such a process: what ``processor.prefect.metadata`` says of it.
+
+    Attributes:
+        takes_any_input: Whether nobody has described its inputs.
+    """
 
     def __init__(self, processor_def: Mapping[str, Any]) -> None:
         """
@@ -42,6 +47,7 @@ class ForeignProcessor(BaseProcessor):
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         super().__init__({**processor_def, "name": name}, described)
         self.supports_outputs = bool(described["outputs"])
+        self.takes_any_input = not metadata.get("inputs")
 
     def execute(self, data: dict[str, Any], outputs: Any = None) -> tuple[Any, Any]:
         """Refused: the deployment runs through our manager only."""

@@ -48,6 +48,16 @@ def is_flow(processor: BaseProcessor) -> bool:
     return hasattr(processor, "convention") and hasattr(processor, "flow")
 
 
+def requests_described(processor: BaseProcessor) -> dict[str, Any]:
+    """
+    The description that requests are held against.
+
+    It lacks ``inputs`` where nobody has described any: pygeoapi itself needs the key, so it is there, and empty.
+    """
+    left_out = {"inputs"} if getattr(processor, "takes_any_input", False) else set()
+    return {key: value for key, value in processor.metadata.items() if key not in left_out}
+
+
 def flow_processes(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Ids of the processes whose work is a Prefect flow. Imports every processor; those that fail are left out."""
     found = []

@@ -10,6 +10,7 @@ module               holds
 ``input_schema``     one JSON Schema, compiled
 ``dialect``          what descriptions write, in the words of JSON Schema 2020-12
 ``known_schemas``    the published schemas that descriptions refer to; nothing is ever fetched
+``plain_items``      long arrays of simple items, looked through at once
 ``formats``          the formats that are asserted
 ``sentences``        what a client reads of a violation
 ``secrets``          inputs that nobody shall read

@@ -12,6 +12,7 @@ from referencing.exceptions import Unresolvable
 from pygeoapi_prefect.validation.dialect import normalised
 from pygeoapi_prefect.validation.formats import FORMATS, is_base64
 from pygeoapi_prefect.validation.known_schemas import known_schemas
+from pygeoapi_prefect.validation.plain_items import plain_check
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,7 +31,16 @@ def _content_encoding(validator: Any, encoding: Any, instance: Any, schema: Any)
         yield ValidationError("is not base64")
 
 
-_Validator = extend(Draft202012Validator, {"contentEncoding": _content_encoding}, format_checker=FORMATS)
+def _items(validator: Any, items: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """Long arrays, coordinates most of all, are looked through at once before each item is looked at."""
+    fits = plain_check(items) if isinstance(instance, list) and "prefixItems" not in schema else None
+    if fits is None or not all(map(fits, instance)):
+        yield from Draft202012Validator.VALIDATORS["items"](validator, items, instance, schema)
+
+
+_Validator = extend(
+    Draft202012Validator, {"contentEncoding": _content_encoding, "items": _items}, format_checker=FORMATS
+)
 
 
 class InputSchema:
