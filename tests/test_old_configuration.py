@@ -20,6 +20,8 @@ METADATA = {
     "inputs": {
         "words": {"title": "Words", "schema": {"type": "string"}},
         "politely": {"schema": {"type": "bool"}, "minOccurs": 0},
+        "how": {"schema": {"type": "string"}, "minOccurs": 0},
+        "pid_file": {"schema": {"type": "string"}, "minOccurs": 0},
     },
     "outputs": {"result": {"schema": {"type": "string", "contentMediaType": "text/plain"}}},
     "example": {"inputs": {"words": "hello"}},
@@ -98,12 +100,12 @@ def jobs(served, tmp_path_factory):
     """One job of each kind, at once: each takes seconds, for it is a Python of its own."""
     server, _ = served
     pid_file = tmp_path_factory.mktemp("pids") / "loaded-by"
-    kinds = {kind: ("shout", {"how": kind}) for kind in ("bytes", "fail", "forget")}
+    kinds = {kind: ("shout", {"words": "x", "how": kind}) for kind in ("bytes", "fail", "forget")}
     kinds |= {
         "document": ("shout-async", {"how": "document"}),
         "block": ("shout-in_a-block", {"how": "block"}),
         "no block": ("block-that-is-gone", {"words": "x"}),
-        "trap": ("shout", {"how": "trap", "pid_file": str(pid_file)}),
+        "trap": ("shout", {"words": "x", "how": "trap", "pid_file": str(pid_file)}),
     }
     return {kind: server.submit(*request) for kind, request in kinds.items()} | {"pid_file": pid_file}
 
@@ -269,7 +271,7 @@ class TestFailures:
     def test_dismissal(self, served, tmp_path):
         """DELETE ends the flow run with its process."""
         server, prefect = served
-        job_id = server.submit("shout", {"how": "sleep", "pid_file": str(tmp_path / "pid")})
+        job_id = server.submit("shout", {"words": "x", "how": "sleep", "pid_file": str(tmp_path / "pid")})
         (pid,) = pids_in(tmp_path / "pid", within=40)
         assert server.wait_for(job_id, "running")["status"] == "running"
         assert server.client.delete(f"/jobs/{job_id}").status_code == 200
@@ -296,12 +298,12 @@ class TestInThePool:
 
     def test_useless_result(self, served):
         """What is neither text nor bytes nor JSON is no result."""
-        problem = assert_problem(served[0].execute("pooled-shout", {"how": "set"}), 500)
+        problem = assert_problem(served[0].execute("pooled-shout", {"words": "x", "how": "set"}), 500)
         assert "returned a set that cannot be written as JSON" in problem["detail"]
 
     def test_missing_result(self, served):
         """A flow that does neither fails its job with the key."""
-        problem = assert_problem(served[0].execute("pooled-shout", {"how": "forget"}), 404)
+        problem = assert_problem(served[0].execute("pooled-shout", {"words": "x", "how": "forget"}), 404)
         assert ".pickle" in problem["detail"]
 
 

@@ -469,11 +469,12 @@ def test_concurrent_requests_do_not_disturb_each_other(caplog: pytest.LogCapture
 
 @pytest.mark.parametrize(("inputs", "is_refused"), [(None, False), ({}, False), ({"words": {"schema": STRING}}, True)])
 def test_inputs_that_nobody_described(inputs: Any, is_refused: bool) -> None:
-    """A process of 0.9 whose configuration describes no inputs takes any, as it did then."""
+    """A process of 0.9 whose configuration describes no inputs takes any, as it did then; so it is with outputs."""
     prefect = {"deployment": {"name": "shout/by-hand"}, "metadata": {} if inputs is None else {"inputs": inputs}}
     processor = load_processor("shout", {"processor": {"prefect": prefect}})
     validator = RequestValidator("shout", requests_described(processor))
     assert (violations(validator, {"inputs": {"volume": 11, "words": "a"}}) != []) == is_refused
+    assert violations(validator, {"inputs": {"words": "a"}, "outputs": {"sound": {}}}) == []
 
 
 def test_flows_that_want_the_whole_request_see_the_kinds() -> None:

@@ -41,7 +41,7 @@ class BasePrefectProcessor(BaseProcessor):
             the signature of a typed flow.
         flow: The flow, as the instance has it.
         convention: How the flow is called.
-        takes_any_input: Whether nobody has described its inputs, and they cannot be read from its signature.
+        undescribed: ``inputs`` and ``outputs``, as far as nobody has described any of a flow that was written for 0.9.
     """
 
     process_flow: ClassVar[Any] = None
@@ -73,7 +73,8 @@ class BasePrefectProcessor(BaseProcessor):
         needed = {"description": described.get("title") or described["id"], "keywords": [], "links": []}
         super().__init__(processor_def, needed | described)
         self.supports_outputs = True
-        self.takes_any_input = isinstance(self.convention, PersistingConvention) and not described.get("inputs")
+        is_old = isinstance(self.convention, PersistingConvention)
+        self.undescribed = {part for part in ("inputs", "outputs") if is_old and not described.get(part)}
 
     def flow_of(self, processor_def: Mapping[str, Any]) -> Any:
         """The flow of this processor: the class's own."""

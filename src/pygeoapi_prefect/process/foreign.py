@@ -29,7 +29,7 @@ class ForeignProcessor(BaseProcessor):
     The description of such a process: what ``processor.prefect.metadata`` says of it.
 
     Attributes:
-        takes_any_input: Whether nobody has described its inputs.
+        undescribed: ``inputs`` and ``outputs``, as far as nobody has described any.
     """
 
     def __init__(self, processor_def: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ class ForeignProcessor(BaseProcessor):
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         super().__init__({**processor_def, "name": name}, described)
         self.supports_outputs = bool(described["outputs"])
-        self.takes_any_input = not metadata.get("inputs")
+        self.undescribed = {part for part in ("inputs", "outputs") if not described[part]}
 
     def execute(self, data: dict[str, Any], outputs: Any = None) -> tuple[Any, Any]:
         """Refused: the deployment runs through our manager only."""

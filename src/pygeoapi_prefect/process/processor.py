@@ -52,10 +52,11 @@ def requests_described(processor: BaseProcessor) -> dict[str, Any]:
     """
     The description that requests are held against.
 
-    It lacks ``inputs`` where nobody has described any: pygeoapi itself needs the key, so it is there, and empty.
+    It lacks ``inputs`` and ``outputs`` where nobody has described any: pygeoapi itself needs the keys, so they are
+    there, and empty.
     """
-    left_out = {"inputs"} if getattr(processor, "takes_any_input", False) else set()
-    return {key: value for key, value in processor.metadata.items() if key not in left_out}
+    undescribed = getattr(processor, "undescribed", ())
+    return {key: value for key, value in processor.metadata.items() if key not in undescribed}
 
 
 def flow_processes(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
