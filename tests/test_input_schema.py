@@ -10,13 +10,23 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from pygeoapi_prefect.process.description import FunctionSignature
+from pygeoapi_prefect.process.types import Geometry
 from pygeoapi_prefect.validation import RequestValidator
 from pygeoapi_prefect.validation.input_schema import InputSchema
+from pygeoapi_prefect.validation.keywords import Validator
 from pygeoapi_prefect.validation.known_schemas import known_reference, known_schemas
 
 GEOJSON = "https://geojson.org/schema"
 FEATURES = "https://schemas.opengis.net/ogcapi/features/part1/1.0/openapi"
 PROCESSES = "http://schemas.opengis.net/ogcapi/processes/part1/1.0/openapi/schemas"
+
+
+def buffered(geometry: Geometry) -> Geometry:
+    """Buffer a geometry."""
+    return geometry
+
+
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
 FEATURE = {"type": "Feature", "geometry": SQUARE, "properties": None}
 
@@ -154,6 +164,31 @@ def test_long_arrays_are_held_against_the_same_schema(items: Any, array: list[An
     """The quick look at items refuses and takes what a plain validator does."""
     schema = {"type": "array", "items": items}
     assert fits(schema, array) == Draft202012Validator(schema).is_valid(array)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": f"{GEOJSON}/Geometry.json"},
+        {"$ref": f"{GEOJSON}/GeoJSON.json"},
+        FunctionSignature(buffered).inputs["geometry"]["schema"],
+    ],
+    ids=["copy", "any", "typed"],
+)
+def test_a_large_geometry_is_looked_at_once(schema: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as each of the geometries that it is not, and not position by position."""
+    calls = 0
+    iter_errors = Validator.iter_errors
+
+    def counted(self: Any, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return iter_errors(self, *arguments)
+
+    monkeypatch.setattr(Validator, "iter_errors", counted)
+    large = {"type": "Polygon", "coordinates": [[[number, 1.5] for number in range(5000)] + [[0, 1.5]]]}
+    assert fits(schema, large)
+    assert calls < 100
 
 
 def test_copies_refer_to_nothing_but_themselves() -> None:

@@ -162,6 +162,19 @@ def test_nesting_that_breaks_python_is_refused() -> None:
     assert refused(tree, nested) == [("#/inputs/x", "Input 'x' is nested too deeply.")]
 
 
+def test_numbers_and_texts_at_the_edge_are_no_error_of_ours() -> None:
+    """An integer that no float holds, half a character and a value like a recursive schema are answered, too."""
+    assert refused({"multipleOf": 0.5}, 10**400) == [("#/inputs/x", "Input 'x' does not fit its schema.")]
+    ((_, detail),) = refused({"enum": ["a"]}, "\ud800")
+    assert detail.encode().decode() == detail
+    assert violations(RequestValidator("p", {"inputs": {}}), {"inputs": {"\ud800": 1}})[0][0] == "#/inputs/%ED%A0%80"
+    nested: Any = 0
+    for _ in range(90):
+        nested = {"value": nested}
+    tree = {"type": "object", "properties": {"value": {"anyOf": [{"$ref": "#"}, INTEGER]}}}
+    assert [pointer for pointer, _ in refused(tree, nested)] in ([], ["#/inputs/x/value"])
+
+
 # ---------------------------------------------------------------- occurrences
 
 

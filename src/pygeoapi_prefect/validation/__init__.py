@@ -8,6 +8,7 @@ module               holds
 ``inputs``           one described input: occurrences, kinds of values, what a schema says of them
 ``outputs``          selection of outputs, and the subscriber
 ``input_schema``     one JSON Schema, compiled
+``keywords``         keywords that are read in another way than a plain validator does
 ``dialect``          what descriptions write, in the words of JSON Schema 2020-12
 ``known_schemas``    the published schemas that descriptions refer to; nothing is ever fetched
 ``plain_items``      long arrays of simple items, looked through at once

@@ -5,42 +5,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
+from jsonschema import ValidationError
 from referencing.exceptions import Unresolvable
 
 from pygeoapi_prefect.validation.dialect import normalised
-from pygeoapi_prefect.validation.formats import FORMATS, is_base64
+from pygeoapi_prefect.validation.formats import FORMATS
+from pygeoapi_prefect.validation.keywords import BASE64_ENCODINGS, Validator
 from pygeoapi_prefect.validation.known_schemas import known_schemas
-from pygeoapi_prefect.validation.plain_items import plain_check
+from pygeoapi_prefect.validation.plain_items import Check, plain_check
 
 LOGGER = logging.getLogger(__name__)
-
-BASE64_ENCODINGS: Final = frozenset({"base64", "binary"})
-"""``contentEncoding`` of binary values, which are base64 in JSON. OGC's own examples write ``binary``."""
 
 JSON_MEDIA_TYPE: Final = "application/json"
 _ANY_JSON: Final = "+json"
 """Among media types: all with this suffix."""
 
 _PROBES: Final[tuple[Any, ...]] = ({}, [], "", 0, True, None)
-
-
-def _content_encoding(validator: Any, encoding: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if encoding in BASE64_ENCODINGS and isinstance(instance, str) and not is_base64(instance):
-        yield ValidationError("is not base64")
-
-
-def _items(validator: Any, items: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    """Long arrays, coordinates most of all, are looked through at once before each item is looked at."""
-    fits = plain_check(items) if isinstance(instance, list) and "prefixItems" not in schema else None
-    if fits is None or not all(map(fits, instance)):
-        yield from Draft202012Validator.VALIDATORS["items"](validator, items, instance, schema)
-
-
-_Validator = extend(
-    Draft202012Validator, {"contentEncoding": _content_encoding, "items": _items}, format_checker=FORMATS
-)
 
 
 class InputSchema:
@@ -76,8 +56,8 @@ class InputSchema:
         if schema is True or schema == {}:
             return None
         try:
-            _Validator.check_schema(schema)
-            validator = _Validator(schema, registry=known_schemas(), format_checker=FORMATS)
+            Validator.check_schema(schema)
+            validator = Validator(schema, registry=known_schemas(), format_checker=FORMATS)
             for probe in _PROBES:
                 for _ in validator.iter_errors(probe):
                     pass
@@ -108,9 +88,16 @@ class InputSchema:
         except Unresolvable as error:
             # the probes did not reach it
             self._tell(f"a reference leads nowhere ({error}): what it stands for takes every value")
+        except OverflowError:
+            # an integer that no float holds, as multipleOf needs it
+            yield ValidationError("a number is too large", instance=value)
 
     def fits(self, value: Any) -> bool:
-        return next(self.errors(value), None) is None
+        """Whether nothing is wrong with a value; one that is nested too deeply does not fit."""
+        try:
+            return next(self.errors(value), None) is None
+        except RecursionError:
+            return False
 
     @cached_property
     def default(self) -> Any:
@@ -140,6 +127,11 @@ class InputSchema:
         """Members of objects that are declared, however deep."""
         declared = (part.get("properties") for part in self._parts)
         return frozenset(name for one in declared if isinstance(one, Mapping) for name in one)
+
+    @cached_property
+    def plain_check(self) -> Check | None:
+        """A quick check, where the schema is simple."""
+        return None if self._validator is None else plain_check(self.normalised)
 
     @cached_property
     def takes_array(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import cached_property
+from itertools import islice
 from math import inf
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from pygeoapi_prefect.validation.sentences import Step, leaves, listed, pointer,
 
 Fetch = Callable[[str, Mapping[str, Any], Mapping[str, Any]], Any]
 """Takes the input's id, the link and the input's description, and returns what stands at the link."""
+
+MAX_VIOLATIONS: Final = 100
+"""That are told, and looked for; a request can be wrong in more ways than anybody reads."""
 
 _TOO_DEEP: Final = "is nested too deeply"
 
@@ -60,8 +64,10 @@ class DescribedInput:
             yield self._violation((), f"must have at least {_values(self._min_occurs)}, not {len(occurrences)}")
         if len(occurrences) > self._max_occurs:
             yield self._violation((), f"must have at most {_values(self._max_occurs)}, not {len(occurrences)}")
+        fits = self.schema.plain_check
         for path, occurrence in occurrences:
-            yield from self._check_occurrence(occurrence, path)
+            if fits is None or not fits(occurrence):
+                yield from self._check_occurrence(occurrence, path)
 
     def _occurrences(self, value: Any) -> list[tuple[tuple[Step, ...], Any]]:
         whole: list[tuple[tuple[Step, ...], Any]] = [((), value)]
@@ -138,7 +144,8 @@ class DescribedInput:
 
     def _check_schema(self, value: Any, path: tuple[Step, ...]) -> Iterator[Violation]:
         try:
-            found = [leaf for error in self.schema.errors(value) for leaf in leaves(error)]
+            errors = islice(self.schema.errors(value), MAX_VIOLATIONS)
+            found = [leaf for error in errors for leaf in leaves(error)]
         except RecursionError:
             yield self._violation(path, _TOO_DEEP)
             return

@@ -32,7 +32,7 @@ def plain_check(schema: Any) -> Check | None:
     type_ = schema.get("type")
     if type_ == "array":
         return _array_check(schema)
-    if schema.keys() != {"type"} or type_ not in _TYPES:
+    if schema.keys() != {"type"} or not isinstance(type_, str) or type_ not in _TYPES:
         return None
     types = _TYPES[type_]
     return lambda value: type(value) in types

@@ -1,20 +1,18 @@
 """Whole execute requests."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from math import isfinite
 from typing import Any, Final
 
 from pygeoapi_prefect.exceptions import InvalidInputsError, MissingJobParameterError, Violation
 from pygeoapi_prefect.schemas.codes import ResponseForm
-from pygeoapi_prefect.validation.inputs import DescribedInput
+from pygeoapi_prefect.validation.inputs import MAX_VIOLATIONS, DescribedInput
 from pygeoapi_prefect.validation.outputs import DescribedOutputs, check_subscriber
 from pygeoapi_prefect.validation.sentences import Step, listed, pointer, shortened
 
 MAX_DEPTH: Final = 100
 """Arrays and objects within each other in a request. Below what any part of Python recurses into without failing."""
-
-MAX_VIOLATIONS: Final = 100
-"""That are told; a request can be wrong in more ways than anybody reads."""
 
 
 class RequestValidator:
@@ -58,9 +56,9 @@ class RequestValidator:
         """
         if not isinstance(body, dict):
             raise InvalidInputsError(violations=[Violation("#", "The body of the request must be a JSON object.")])
-        _refuse([], list(self._unwritable(body)))
+        _refuse([], list(islice(self._unwritable(body), MAX_VIOLATIONS)))
         inputs = body.get("inputs", {})
-        wrong, missing = list(self._check_rest(body)), []
+        wrong, missing = list(islice(self._check_rest(body), MAX_VIOLATIONS)), []
         if not isinstance(inputs, dict):
             wrong.insert(0, Violation("#/inputs", "'inputs' must be an object of input names and values."))
         elif self._is_strict:
@@ -69,7 +67,7 @@ class RequestValidator:
                 for name, one in self._inputs.items()
                 if one.is_required and name not in inputs
             ]
-            wrong = [*self._check_inputs(inputs), *wrong]
+            wrong = [*islice(self._check_inputs(inputs), MAX_VIOLATIONS), *wrong]
         _refuse(missing, wrong)
         return {
             "inputs": self._with_defaults(inputs),

@@ -36,12 +36,22 @@ def pointer(path: Iterable[Step]) -> str:
 
 def shortened(text: str) -> str:
     """A name that the client sent."""
+    text = _written(text)
     return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 1]}…"
+
+
+def _quoted(value: Any) -> str:
+    return _written(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _written(text: str) -> str:
+    """JSON can escape half a character, which no encoding has."""
+    return text.encode(errors="replace").decode()
 
 
 def listed(values: Iterable[Any]) -> str:
     """``'a', 'b' or 'c'``, as many as can be read."""
-    texts = [json.dumps(value, ensure_ascii=False, default=str) for value in values]
+    texts = list(map(_quoted, values))
     if len(texts) > _MOST_LISTED:
         return ", ".join([*texts[:_MOST_LISTED], f"or {len(texts) - _MOST_LISTED} others"])
     return " or ".join(filter(None, [", ".join(texts[:-1]), texts[-1]])) if texts else "nothing"
@@ -85,7 +95,7 @@ def sentence(error: ValidationError, *, may_quote: bool) -> str:
         return f"{told}{_unknown_members(error)}"
     if isinstance(error.instance, dict | list):
         return told
-    value = json.dumps(error.instance, ensure_ascii=False, default=str)
+    value = _quoted(error.instance)
     return f"{told}, not {value}" if len(value) <= LONGEST_QUOTE else told
 
 
