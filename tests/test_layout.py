@@ -24,6 +24,7 @@ LAYOUT = [
     "schemas",
     "validation",
     "connection",
+    "references",
     "settings",
     "jobs",
     "prefect_api",

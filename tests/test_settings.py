@@ -26,7 +26,10 @@ def by_hand(**keys: Any) -> dict[str, Any]:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"max_runing": 2}, "server.manager.max_runing is not known; did you mean 'max_running'?"),
-    "key like no other": ({"zzz": 2}, "server.manager.zzz is not known; known keys: connection, data_dir, database_ti"),
+    "key like no other": (
+        {"zzz": 2},
+        "server.manager.zzz is not known; known keys: allowed_hosts, connection, data_dir, ",
+    ),
     "text for a number": ({"max_running": "many"}, "server.manager.max_running: "),
     "number too small": ({"max_running": 0}, "server.manager.max_running: "),
     "negative seconds": ({"sync_timeout": -1}, "server.manager.sync_timeout: "),
@@ -139,6 +142,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no way to execute anything": (
         {"enable_async_job_execution": False, "processes": {"ndvi": {"processor": {"name": "a.B"}}}},
         "server.manager.enable_sync_job_execution and server.manager.enable_async_job_execution are both false",
+    ),
+    "a URL for a host": (
+        {"allowed_hosts": ["data.example.org", "http://example.org"]},
+        "server.manager.allowed_hosts: Value error, 'http://example.org' is no host name",
+    ),
+    "hosts as text": ({"allowed_hosts": "example.org"}, "server.manager.allowed_hosts: "),
+    "references without a byte": ({"reference_max_bytes": 0}, "server.manager.reference_max_bytes: "),
+    "references without time": ({"reference_timeout": 0}, "server.manager.reference_timeout: "),
+    "an unknown form of references": (
+        {"processes": {"ndvi": {"processor": {"name": "a.B", "prefect": {"references": "path"}}}}},
+        "resources.ndvi.processor.prefect.references: ",
     ),
     "text for a timeout": (
         {"sync_job_execution_timeout_seconds": "long"},
@@ -258,6 +272,9 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "max_handed_over": 100,
         "prefect_timeout": 3600,
         "record_backlog": 10_000,
+        "allowed_hosts": (),
+        "reference_max_bytes": 1024**3,
+        "reference_timeout": 300,
         "ogc_compliance": True,
         "enable_sync_job_execution": None,
         "enable_async_job_execution": None,
@@ -276,6 +293,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "rerun_lost": False,
         "validate_inputs": True,
         "dask_addresses": (),
+        "references": "value",
     }
 
 

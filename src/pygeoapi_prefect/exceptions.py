@@ -13,6 +13,9 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     │  ├─ UnsupportedMediaTypeError 415
     │  ├─ JobExistsError 409
     │  ├─ IdempotencyKeyReusedError 422
+    │  ├─ ReferenceRefusedError 400
+    │  ├─ ReferenceFailedError 400
+    │  │  └─ ReferenceUnavailableError 502
     │  ├─ ProcessUnavailableError 503
     │  └─ QueueFullError 503
     ├─ JobFailedError (ProcessorExecuteError)       a synchronous job failed; its own status
@@ -188,6 +191,31 @@ class IdempotencyKeyReusedError(ExecutionRefusedError):
 
     http_status_code = HTTPStatus.UNPROCESSABLE_ENTITY
     default_client_message = "This Idempotency-Key was used for another request. Send a new key with a new request."
+
+
+class ReferenceRefusedError(ExecutionRefusedError):
+    """A client named an address that this server may not ask. The client is not told what its name resolved to."""
+
+    ogc_exception_code = "InvalidParameterValue"
+    default_client_message = "This server may not ask that address."
+
+    def __init__(self, msg: str | None = None, *, user_msg: str | None = None) -> None:
+        # whoever reports it by user_msg or else str() never tells the operator's half
+        super().__init__(msg, user_msg=user_msg or self.default_client_message)
+
+
+class ReferenceFailedError(ExecutionRefusedError):
+    """An input by reference cannot be had: there is no such thing, or it is too large, or not what it should be."""
+
+    ogc_exception_code = "InvalidParameterValue"
+    default_client_message = "An input could not be fetched."
+
+
+class ReferenceUnavailableError(ReferenceFailedError):
+    """The server of an input by reference does not answer, or not as it should. The same request may succeed later."""
+
+    http_status_code = HTTPStatus.BAD_GATEWAY
+    ogc_exception_code = "about:blank"
 
 
 class ProcessUnavailableError(ExecutionRefusedError):

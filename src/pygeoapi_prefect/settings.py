@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 
 from pygeoapi_prefect.connection import job_store_url
 from pygeoapi_prefect.exceptions import ConfigurationError
+from pygeoapi_prefect.references.addresses import AllowedHost
 from pygeoapi_prefect.schemas.codes import JobControlOption
 
 LOGGER = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ class ProcessSettings(_Section):
         validate_inputs: Whether inputs are held against the process description before a job is made.
         dask_addresses: Where jobs may connect to when their inputs choose a Dask cluster; ``*`` stands for any text
             within a host, a port or a segment of the path. Without one, no cluster can be chosen.
+        references: What the process gets of an input by reference: its ``value``, a ``file`` with it, or the ``link``.
     """
 
     flow: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
@@ -158,6 +160,7 @@ class ProcessSettings(_Section):
     rerun_lost: bool = False
     validate_inputs: bool = True
     dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()
+    references: Literal["value", "file", "link"] = "value"
 
     @property
     def is_foreign(self) -> bool:
@@ -188,6 +191,10 @@ class ManagerSettings(_Section):
         prefect_timeout: Seconds that a job waits for a Prefect that cannot be reached before it fails.
         record_backlog: Jobs that may wait to be recorded while Prefect cannot be reached; older ones are given up.
         monitor_link: Whether the answer of a synchronous execution links to its job.
+        allowed_hosts: Hosts that clients may have asked although they are internal, for
+            :class:`~pygeoapi_prefect.references.addresses.AddressPolicy`.
+        reference_max_bytes: Size of an input by reference.
+        reference_timeout: Seconds for one input by reference, all of it.
         ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
         enable_sync_job_execution: Of 0.9: whether processes may be executed synchronously; None: not said.
         enable_async_job_execution: Of 0.9: whether processes may be executed asynchronously; None: not said.
@@ -213,11 +220,21 @@ class ManagerSettings(_Section):
     prefect_timeout: float = Field(default=3600, ge=0)
     record_backlog: int = Field(default=10_000, ge=0)
     monitor_link: bool = True
+    allowed_hosts: tuple[str, ...] = ()
+    reference_max_bytes: int = Field(default=1024**3, ge=1)
+    reference_timeout: float = Field(default=300, gt=0)
     ogc_compliance: bool = True
     enable_sync_job_execution: bool | None = None
     enable_async_job_execution: bool | None = None
     sync_job_execution_timeout_seconds: float | None = Field(default=None, ge=0)
     processes: Mapping[str, ProcessSettings] = Field(default_factory=dict, exclude=True)
+
+    @field_validator("allowed_hosts", mode="after")
+    @classmethod
+    def _are_hosts(cls, allowed_hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in allowed_hosts:
+            AllowedHost.parse(entry)
+        return allowed_hosts
 
     @field_validator("processes", mode="after")
     @classmethod

@@ -1,0 +1,1 @@
+"""What this server asks of other servers because a client names them: inputs by reference, and callbacks."""
