@@ -1,15 +1,22 @@
 """Which addresses clients may have asked, and the client that connects to no other."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from pygeoapi_prefect.exceptions import ReferenceRefusedError
 from pygeoapi_prefect.references.addresses import AddressPolicy, AllowedHost, Reach, reach_of
@@ -292,6 +299,80 @@ def test_redirects_end() -> None:
         with pytest.raises(httpx.TooManyRedirects):
             client.get(round_.url)
         assert len(round_.heard) == MAX_REDIRECTS + 1
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and self-signed certificate of ``tls.test`` in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tls.test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("tls.test")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "tls.pem"
+    pkcs8 = serialization.PrivateFormat.PKCS8
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, pkcs8, serialization.NoEncryption())
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@contextmanager
+def listening_with_tls(certificate: Path) -> Iterator[tuple[Listener, list[str]]]:
+    """A server with TLS, and the names that it was called by."""
+    names: list[str] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.sni_callback = lambda _, name, __: names.append(name)
+    with listening() as listener:
+        listener.server.socket = context.wrap_socket(listener.server.socket, server_side=True)
+        yield listener, names
+
+
+def test_tls_is_that_of_the_name(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
+    """Connected to is an address, but the server's name, its certificate and ``Host`` are those of the URL."""
+    resolving(monkeypatch, tls=["127.0.0.1"], other=["127.0.0.1"])
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    policy = AddressPolicy(allow_internal=True)
+    with listening_with_tls(certificate) as (listener, names), guarded_client(policy, timeout=5) as client:
+        assert client.get(f"https://tls.test:{listener.port}/").text == "ok"
+        assert (names, listener.heard[0]["host"]) == (["tls.test"], f"tls.test:{listener.port}")
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            client.get(f"https://other.test:{listener.port}/")
+        assert len(listener.heard) == 1
+
+
+def test_unknown_certificates_are_refused(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
+    """Nobody vouches for a self-signed certificate."""
+    resolving(monkeypatch, tls=["127.0.0.1"])
+    policy = AddressPolicy(allow_internal=True)
+    with listening_with_tls(certificate) as (listener, _), guarded_client(policy, timeout=5) as client:
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            client.get(f"https://tls.test:{listener.port}/")
+        assert listener.heard == []
+
+
+def test_redirects_keep_tls(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
+    """A redirect from https to http would send in the clear what was not."""
+    resolving(monkeypatch, tls=["127.0.0.1"])
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    policy = AddressPolicy(allow_internal=True)
+    with listening() as plain, listening_with_tls(certificate) as (listener, _):
+        listener.status, listener.headers = 302, {"Location": plain.url}
+        with guarded_client(policy, timeout=5) as client, pytest.raises(ReferenceRefusedError, match="https to http"):
+            client.get(f"https://tls.test:{listener.port}/")
+        assert (len(listener.heard), plain.heard) == (1, [])
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

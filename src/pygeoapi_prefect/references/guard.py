@@ -1,11 +1,15 @@
 """An HTTP client for URLs that clients give us: it connects to no address that it has not checked."""
 
+import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import httpcore
@@ -30,8 +34,8 @@ def guarded_client(policy: AddressPolicy, *, timeout: float) -> httpx.Client:
     A client that asks only what the policy allows, at the first request and after each redirect.
 
     Names are resolved once for each request, all their addresses are checked, and the connection is made to one of
-    them: a name that resolves to something else a moment later gains nothing. Proxies, ``.netrc`` and cookies play no
-    part; ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name further certificates. Thread-safe; connections are not reused.
+    them: a name that resolves to something else a moment later gains nothing. Proxies and ``.netrc`` play no
+    part; ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name other certificates. Thread-safe; connections are not reused.
 
     Args:
         policy: What may be asked.
@@ -42,12 +46,39 @@ def guarded_client(policy: AddressPolicy, *, timeout: float) -> httpx.Client:
         ReferenceRefusedError, and httpx's errors.
     """
     return httpx.Client(
+        headers={"User-Agent": _user_agent()},
         transport=_GuardedTransport(policy, timeout),
         timeout=timeout,
         trust_env=False,
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
     )
+
+
+@cache
+def _user_agent() -> str:
+    return f"pygeoapi-prefect/{version('pygeoapi-prefect')}"
+
+
+class _Unlogged(logging.Filter):
+    """
+    httpx logs each URL with its query, where signatures and tokens stand. Not of requests that we make for clients.
+
+    Other requests of the process are logged as ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_thread = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        url = getattr(self.in_thread, "url", None)
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return url is None or not any(one is url for one in arguments)
+
+
+_UNLOGGED = _Unlogged()
+logging.getLogger("httpx").addFilter(_UNLOGGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +106,7 @@ class _GuardedTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         chain = self._follow(request)
+        _UNLOGGED.in_thread.url = request.url
         pool = httpcore.ConnectionPool(
             ssl_context=self._ssl_context,
             network_backend=_CheckingBackend(self._policy, chain.deadline),
@@ -114,7 +146,9 @@ class _GuardedTransport(httpx.BaseTransport):
             )
         if url.userinfo:
             raise ReferenceRefusedError(user_msg="This server asks no address with a user name or password in it.")
-        port = url.port or (443 if url.scheme == "https" else 80)
+        port = (443 if url.scheme == "https" else 80) if url.port is None else url.port
+        if not url.host or not 0 < port < 65536:
+            raise ReferenceRefusedError(user_msg="This server asks no address without a host, and no such port.")
         origin = (url.scheme, url.host, port)
         before: _Chain | None = request.extensions.get(_CHAIN)
         if before is None:
@@ -126,8 +160,6 @@ class _GuardedTransport(httpx.BaseTransport):
             if origin != before.origin:
                 for name in set(request.headers) - _KEPT_ELSEWHERE:
                     del request.headers[name]
-        # a server's cookies are not for its next request either
-        request.headers.pop("cookie", None)
         request.extensions[_CHAIN] = chain
         return chain
 
