@@ -11,8 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pygeoapi_prefect.exceptions import ReferenceFailedError, ReferenceRefusedError, ReferenceUnavailableError
-from pygeoapi_prefect.references.fetch import Fetched, fetch, without_secrets
+from pygeoapi_prefect.exceptions import (
+    ReferenceFailedError,
+    ReferenceRefusedError,
+    ReferenceTooLargeError,
+    ReferenceUnavailableError,
+)
+from pygeoapi_prefect.references.content import without_secrets
+from pygeoapi_prefect.references.fetch import Fetched, fetch
 from pygeoapi_prefect.references.guard import AddressPolicy
 from serving import eventually
 
@@ -112,10 +118,10 @@ def test_compressed_content_is_decompressed(
         (response(b"", "500 Oops"), ReferenceUnavailableError, "answered 500."),
         (response(b"", "304 Not Modified"), ReferenceUnavailableError, "answered 304."),
         (response(b"half", "206 Partial Content"), ReferenceUnavailableError, "answered with a part"),
-        (response(b"x" * (LIMIT + 1)), ReferenceFailedError, f"is larger than {LIMIT} bytes."),
+        (response(b"x" * (LIMIT + 1)), ReferenceTooLargeError, f"is larger than {LIMIT} bytes."),
         (
             response(gzip.compress(bytes(50 * LIMIT)), Content_Encoding="gzip"),
-            ReferenceFailedError,
+            ReferenceTooLargeError,
             f"is larger than {LIMIT} bytes.",
         ),
         (response(b"x", Content_Encoding="br"), ReferenceUnavailableError, "answered with a content encoding"),
@@ -150,7 +156,7 @@ def test_an_endless_answer_ends(tmp_path: Path) -> None:
             send(bytes(65536))
 
     with answering(endless) as server:
-        with pytest.raises(ReferenceFailedError, match="is larger than"):
+        with pytest.raises(ReferenceTooLargeError, match="is larger than"):
             fetched(server.url, tmp_path)
         assert server.is_left.wait(10)
 

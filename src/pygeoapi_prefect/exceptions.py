@@ -15,6 +15,7 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     │  ├─ IdempotencyKeyReusedError 422
     │  ├─ ReferenceRefusedError 400
     │  ├─ ReferenceFailedError 400
+    │  │  ├─ ReferenceTooLargeError
     │  │  └─ ReferenceUnavailableError 502
     │  ├─ ProcessUnavailableError 503
     │  └─ QueueFullError 503
@@ -205,10 +206,14 @@ class ReferenceRefusedError(ExecutionRefusedError):
 
 
 class ReferenceFailedError(ExecutionRefusedError):
-    """An input by reference cannot be had: there is no such thing, or it is too large, or not what it should be."""
+    """An input by reference cannot be had: there is no such thing, or it is not what it should be."""
 
     ogc_exception_code = "InvalidParameterValue"
     default_client_message = "An input could not be fetched."
+
+
+class ReferenceTooLargeError(ReferenceFailedError):
+    """There is more at a reference than is fetched."""
 
 
 class ReferenceUnavailableError(ReferenceFailedError):

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 from pygeoapi_prefect.connection import job_store_url
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.references.addresses import AllowedHost
+from pygeoapi_prefect.references.limits import ReferenceLimits
 from pygeoapi_prefect.schemas.codes import JobControlOption
 
 LOGGER = logging.getLogger(__name__)
@@ -293,6 +294,11 @@ class ManagerSettings(_Section):
     def is_sqlite(self) -> bool:
         """Whether the job store is SQLite; else it is PostgreSQL."""
         return self.connection.startswith("sqlite")
+
+    @property
+    def reference_limits(self) -> ReferenceLimits:
+        """What the place where a job runs has to know of them."""
+        return ReferenceLimits(self.allowed_hosts, self.reference_max_bytes, self.reference_timeout)
 
     def process(self, process_id: str) -> ProcessSettings:
         """The settings of a process; the defaults for one that is no longer configured."""

@@ -8,7 +8,7 @@ inputs go through a Secret block of Prefect, which lives as long as the job.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pygeoapi_prefect.process.orders import JobOrder
@@ -25,6 +25,7 @@ class HandedOver:
         resource: The process's entry under ``resources`` of the configuration.
         request: The execute request.
         storage: Where order and outcome are: a block ``<slug>/<name>``, a folder or an fsspec URL.
+        reference_limits: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has them.
     """
 
     job_id: str
@@ -32,6 +33,7 @@ class HandedOver:
     resource: Mapping[str, Any]
     request: Mapping[str, Any]
     storage: str
+    reference_limits: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def folder_of(job_id: str) -> str:
@@ -72,6 +74,7 @@ class HandedOver:
             "resource": self.resource,
             "request": {**self.request, "inputs": inputs},
             "has_secrets": bool(secrets),
+            "reference_limits": dict(self.reference_limits),
         }
         return json.dumps(order).encode()
 
@@ -97,4 +100,5 @@ def read_order(data: bytes, job_id: str, secrets: Mapping[str, Any]) -> JobOrder
         resource=order["resource"],
         request={**request, "inputs": {**request["inputs"], **secrets}},
         folder=HandedOver.folder_of(job_id),
+        reference_limits=order.get("reference_limits", {}),
     )

@@ -1,7 +1,7 @@
 """What the place where a job runs needs to know of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pygeoapi_prefect.settings import ProcessSettings, process_settings
@@ -17,6 +17,8 @@ class JobOrder:
         resource: The process's entry under ``resources`` of the configuration.
         request: The execute request: ``inputs``, ``outputs``, ``response``, ``secret_inputs``.
         folder: In the result store, for what the job stores.
+        reference_limits: For inputs by reference: the fields of
+            :class:`~pygeoapi_prefect.references.limits.ReferenceLimits`, as JSON.
     """
 
     job_id: str
@@ -24,6 +26,7 @@ class JobOrder:
     resource: Mapping[str, Any]
     request: Mapping[str, Any]
     folder: str
+    reference_limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import httpx
 
-from pygeoapi_prefect.exceptions import ReferenceFailedError, ReferenceUnavailableError
+from pygeoapi_prefect.exceptions import ReferenceFailedError, ReferenceTooLargeError, ReferenceUnavailableError
+from pygeoapi_prefect.references.content import without_secrets
 from pygeoapi_prefect.references.guard import MAX_REDIRECTS, AddressPolicy, guarded_client
 
 _ESSENCE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 """A media type without its parameters. Source: RFC 6838, section 4.2."""
-
-_SHOWN_LENGTH = 200
 
 _INFLATED_BYTES = 256 * 1024
 """Of compressed content at once, so that a little of it never fills the memory."""
@@ -56,7 +55,8 @@ def fetch(
 
     Raises:
         ReferenceRefusedError: The policy does not allow the address.
-        ReferenceFailedError: The URL leads to nothing (4xx), or to more than *max_bytes*.
+        ReferenceFailedError: The URL leads to nothing (4xx).
+        ReferenceTooLargeError: It leads to more than *max_bytes*.
         ReferenceUnavailableError: The server does not answer in time, or not as a web server should.
         OSError: The file cannot be written.
     """
@@ -71,14 +71,6 @@ def fetch(
             return Fetched(target, response.headers.get("Content-Type"), size)
     except (httpx.HTTPError, httpx.InvalidURL, zlib.error) as error:
         raise _failed(error, shown, timeout) from error
-
-
-def without_secrets(url: str) -> str:
-    """A URL as messages and logs may show it: without user name, and without its query, where signatures stand."""
-    scheme, _, rest = url.partition("?")[0].partition("#")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 
 
 def _require_success(response: httpx.Response, shown: str) -> None:
@@ -98,7 +90,7 @@ def _write(pieces: Iterable[bytes], target: Path, max_bytes: int, shown: str) ->
             for piece in pieces:
                 size += len(piece)
                 if size > max_bytes:
-                    raise ReferenceFailedError(user_msg=f"{shown} is larger than {max_bytes} bytes.")
+                    raise ReferenceTooLargeError(user_msg=f"{shown} is larger than {max_bytes} bytes.")
                 file.write(piece)
         except BaseException:
             target.unlink(missing_ok=True)

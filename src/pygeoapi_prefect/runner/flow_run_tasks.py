@@ -6,6 +6,7 @@ Every function waits for somebody and keeps no state: the runner calls them in t
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -78,6 +79,7 @@ class FlowRunTasks:
             resource=self._resources[job.process_id],
             request=job.details.request,
             storage=process.result_storage or self._settings.output_dir,
+            reference_limits=asdict(self._settings.reference_limits),
         )
         secrets = handed_over.secret_inputs()
         if secrets:

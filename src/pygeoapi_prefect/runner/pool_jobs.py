@@ -110,6 +110,7 @@ class PoolJobs:
                 resource=self._resources[job.process_id],
                 request=details.request,
                 folder=f"{job.job_id}/{job.claim_number}",
+                reference_limits=asdict(self._settings.reference_limits),
             ),
             result_store=self._settings.output_dir,
             scratch=str(self.scratch_of(job.claim)),
