@@ -7,7 +7,7 @@ which are then the inputs of the process.
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -47,7 +47,25 @@ class Convention(ABC):
 
         Raises:
             InvalidInputsError: The inputs do not fit.
+            ReferenceRefusedError: A reference leads where this server may not ask.
+            ReferenceFailedError: What a reference leads to cannot be had, or is of no use.
         """
+
+    def arguments_without(
+        self, linked: Collection[str], order: JobOrder, metadata: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """
+        Those of the arguments that are known before anything is fetched.
+
+        Args:
+            linked: The inputs that have to be fetched.
+            order: The job.
+            metadata: The process description.
+
+        Raises:
+            InvalidInputsError: The other inputs do not fit.
+        """
+        return {}
 
     @abstractmethod
     def store(
@@ -135,6 +153,11 @@ class TypedConvention(Convention):
 
     def arguments(self, order: JobOrder, metadata: Mapping[str, Any], block_reference: str | None) -> dict[str, Any]:
         return self.signature.arguments(input_values(order, metadata))
+
+    def arguments_without(
+        self, linked: Collection[str], order: JobOrder, metadata: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return self.signature.arguments(input_values(order, metadata, but=linked), awaited=linked)
 
     def store(
         self,

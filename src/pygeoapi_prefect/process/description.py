@@ -7,7 +7,7 @@ Inputs come from the parameters, outputs from the return annotation, texts from 
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, get_type_hints
 
 import docstring_parser
@@ -88,12 +88,13 @@ class FunctionSignature:
         except ConfigurationError as error:
             raise ConfigurationError(f"{self._name}: parameter {parameter.name!r}: {error}") from error
 
-    def arguments(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments(self, inputs: Mapping[str, Any], *, awaited: Collection[str] = ()) -> dict[str, Any]:
         """
         Make the function's arguments by name.
 
         Args:
             inputs: As ``json.loads`` gave them. Qualified values are unwrapped and references resolved before.
+            awaited: Inputs that are not there yet, and have no argument then.
 
         Returns:
             Typed values of the inputs that were given; defaults are left to the function, except those that stand in
@@ -112,6 +113,8 @@ class FunctionSignature:
                 argument, its_violations = one.parse(inputs[input_id])
                 violations += its_violations
                 arguments[one.name] = argument
+            elif input_id in awaited:
+                continue
             elif one.is_required:
                 missing.append(f"Input {input_id!r} is missing.")
             else:

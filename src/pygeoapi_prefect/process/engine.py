@@ -38,6 +38,7 @@ from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError, 
 from pygeoapi_prefect.process.dask import DaskCluster
 from pygeoapi_prefect.process.execution import JobStopped, execute_plain
 from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
+from pygeoapi_prefect.process.input_values import linked_inputs
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import is_flow
 from pygeoapi_prefect.results import ResultStore
@@ -96,21 +97,25 @@ def flow_of_job(
         return Flow(fn=_named(execute, order, parameters), name=flow_name(order.process_id), validate_parameters=False)
     user, convention = processor.flow, processor.convention
     block_reference, block = storage_of(order, store) if convention.needs_block else (None, None)
-    arguments = {
-        name: value.allowing(order.settings.dask_addresses) if isinstance(value, DaskCluster) else value
-        for name, value in convention.arguments(order, processor.metadata, block_reference).items()
-    }
+    linked = linked_inputs(order)
+
+    @cache
+    def arguments() -> dict[str, Any]:
+        return _allowing(convention.arguments(order, processor.metadata, block_reference), order)
+
+    # what has to be fetched waits for the flow run: only then does the job run, and its time limit count
+    known = _allowing(convention.arguments_without(linked, order, processor.metadata), order) if linked else arguments()
 
     def finish(returned: Any) -> None:
         kept(convention.store(returned, order, processor.metadata, store, block))
 
     async def run_async(*shown: Any) -> None:
         with attempt():
-            finish(await user.fn(**arguments))
+            finish(await user.fn(**arguments()))
 
     def run(*shown: Any) -> None:
         with attempt():
-            finish(user.fn(**arguments))
+            finish(user.fn(**arguments()))
 
     return _JobFlow(
         fn=_named(run_async if user.isasync else run, order, parameters),
@@ -120,7 +125,7 @@ def flow_of_job(
         retries=user.retries,
         retry_delay_seconds=user.retry_delay_seconds,
         timeout_seconds=user.timeout_seconds,
-        task_runner=_task_runner(arguments) or user.task_runner,
+        task_runner=_task_runner(known) or user.task_runner,
         persist_result=_persists(user),
         result_storage=user.result_storage or result_folder,
         result_serializer=user.result_serializer,
@@ -133,6 +138,14 @@ def flow_of_job(
         on_running=user.on_running_hooks,
         validate_parameters=False,
     )
+
+
+def _allowing(arguments: Mapping[str, Any], order: JobOrder) -> dict[str, Any]:
+    """The arguments, with what Dask clusters among them need to know."""
+    return {
+        name: value.allowing(order.settings.dask_addresses) if isinstance(value, DaskCluster) else value
+        for name, value in arguments.items()
+    }
 
 
 def _persists(user: Flow[..., Any]) -> bool:

@@ -13,8 +13,9 @@ from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.progress import report_progress
 from pygeoapi_prefect.references.addresses import AddressPolicy
-from pygeoapi_prefect.references.content import MAX_VALUE_BYTES, essence, in_line, without_secrets
+from pygeoapi_prefect.references.content import MAX_VALUE_BYTES, in_line, without_secrets
 from pygeoapi_prefect.references.limits import ReferenceLimits
+from pygeoapi_prefect.validation.input_schema import essence
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.references.fetch import Fetched
@@ -67,7 +68,7 @@ class _Fetch:
         with tempfile.TemporaryDirectory(prefix="input-") as folder:
             fetched = self._fetched(link, Path(folder) / "value", min(self._limits.max_bytes, MAX_VALUE_BYTES))
             media_type = fetched.media_type
-            if link.get("type") and essence(link["type"]) != essence(media_type):
+            if link.get("type") and essence(link["type"]) != essence(media_type or ""):
                 # who refers to it knows better than a server that goes by file names
                 media_type = link["type"]
             return in_line(fetched.path, media_type, description.get("schema"), shown=without_secrets(link["href"]))
@@ -104,5 +105,5 @@ def file_name(link: Mapping[str, Any]) -> str:
         last = ""
     name = re.sub(r"[^\w.-]+", "_", last, flags=re.ASCII).lstrip(".-")[-MAX_NAME_LENGTH:] or "input"
     if "." not in name:
-        name += mimetypes.guess_extension(essence(link.get("type"))) or ""
+        name += mimetypes.guess_extension(essence(link.get("type") or "")) or ""
     return name

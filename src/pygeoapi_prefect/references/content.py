@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.exceptions import ReferenceFailedError
+from pygeoapi_prefect.validation.input_schema import essence
 
 MAX_VALUE_BYTES = 64 * 1024**2
 """Of content that becomes a value, which is in memory several times then."""
@@ -70,14 +71,10 @@ def without_secrets(url: str) -> str:
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 
 
-def essence(media_type: str | None) -> str:
-    """A media type without its parameters, in lower case."""
-    return (media_type or "").partition(";")[0].strip().lower()
-
-
 def is_json(media_type: str | None) -> bool:
     """Whether content of this media type is one JSON value."""
-    return essence(media_type) == "application/json" or essence(media_type).endswith("+json")
+    name = essence(media_type or "")
+    return name == "application/json" or name.endswith("+json")
 
 
 def is_text(media_type: str) -> bool:
@@ -159,7 +156,7 @@ def _declared_media_type(schema: Any) -> str | None:
 def _is_binary(schema: Any, media_type: str | None) -> bool:
     """Whether strings with content of this media type are base64, as far as the schema says."""
     strings = [one for one in _parts(schema) if _kinds(one)[0] and _says_content(one)]
-    fitting = [one for one in strings if essence(str(one.get("contentMediaType", ""))) == essence(media_type)]
+    fitting = [one for one in strings if essence(str(one.get("contentMediaType", ""))) == essence(media_type or "")]
     return bool(strings) and all(
         one.get("contentEncoding") in _BINARY_ENCODINGS or one.get("format") in _BINARY_FORMATS
         for one in fitting or strings

@@ -185,9 +185,14 @@ class DescribedInput:
         items = [_plain(item, one) for item, one in zip(value, kinds, strict=True)]
         if fetch is not None and links:
             for index in links:
-                items[index] = fetch(self.input_id, items[index], self._description)
+                items[index] = fetch(self.input_id, items[index], self._description_of_item)
             violations += self._check_schema(items, path)
         return items
+
+    @cached_property
+    def _description_of_item(self) -> Mapping[str, Any]:
+        schema = self._description.get("schema")
+        return {**self._description, "schema": schema.get("items") if isinstance(schema, Mapping) else None}
 
     # ---------------------------------------------------------------- words
 
