@@ -121,6 +121,12 @@ def die() -> str:
 
 
 @flow
+def sizes(raster: bytes, texts: list[str]) -> dict[str, list[int]]:
+    """Measure what comes."""
+    return {"raster": [len(raster)], "texts": [len(text) for text in texts]}
+
+
+@flow
 def login(user: str, password: SecretStr) -> dict[str, object]:
     """Take a secret."""
     return {"user": user, "length": len(password.get_secret_value())}

@@ -199,6 +199,27 @@ class Resourceful(Sleep):
             file.write(f"{job_id}\n")
 
 
+class Received(_Processor):
+    """Shows what it got of each input, and what is in the files that it got the paths of."""
+
+    def __init__(self, processor_def):
+        super().__init__(processor_def)
+        raster = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/tiff"}
+        self.metadata["inputs"] = {
+            "raster": {"schema": raster, "minOccurs": 0},
+            "text": {"schema": {"type": "string", "maxLength": 20}, "minOccurs": 0},
+            "texts": {"schema": {"type": "string"}, "minOccurs": 0, "maxOccurs": "unbounded"},
+            "numbers": {"schema": {"type": "array", "items": {"type": "number"}}, "minOccurs": 0},
+            "feature": {"schema": {"type": "object", "required": ["type"]}, "minOccurs": 0},
+            "any": {"schema": {}, "minOccurs": 0},
+        }
+
+    def execute(self, data, outputs=None):
+        paths = [value for value in data.values() if isinstance(value, str) and value.startswith("/")]
+        files = {path: Path(path).read_text(errors="replace") for path in paths}
+        return "application/json", {"data": data, "files": files, "scratch": tempfile.gettempdir()}
+
+
 class Unimportable(BaseProcessor):
     def __init__(self, processor_def):
         raise ImportError("No module named 'a_library_that_is_missing'")

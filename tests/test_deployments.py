@@ -19,9 +19,10 @@ from pygeoapi_prefect.prefect_api import PrefectApi
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.settings import ManagerSettings
 from serving import Server, assert_problem, eventually, flow, new_database, pids_in, running
+from web_server import answering, response
 
 POOL = "test-pool"
-FLOWS = ["greet", "several", "second_time", "sleep", "fail", "refuse", "login", "bar", "die"]
+FLOWS = ["greet", "several", "second_time", "sleep", "fail", "refuse", "login", "bar", "die", "sizes"]
 START = 60
 """Seconds for a worker to take a run and to import Prefect, on a busy machine."""
 
@@ -71,7 +72,7 @@ def served(prefect_server, worker, postgresql, tmp_path_factory):
     server = Server(
         folder,
         processors=processors,
-        manager={"shutdown_grace": 1, "connection": new_database(postgresql)},
+        manager={"shutdown_grace": 1, "connection": new_database(postgresql), "allowed_hosts": ["127.0.0.1"]},
         environment={"PREFECT_API_URL": prefect_server.connection.api_url},
     )
     not_deployed = {"not-deployed", "in-the-pool", "pool-sleep"}
@@ -101,6 +102,17 @@ def ends(server: Server, job_id: str, *statuses: str) -> dict:
 
 
 class TestOutcomes:
+    def test_references(self, served):
+        """The flow run fetches what its inputs refer to, and fails with the reason where it may not."""
+        with answering(response(bytes(256))) as raster:
+            inputs = {"raster": {"href": raster.url}, "texts": ["text"]}
+            fetched = served.submit("sizes", inputs)
+            refused = served.submit("sizes", inputs | {"raster": {"href": "http://169.254.169.254/latest/meta-data"}})
+            ends(served, fetched)
+        assert served.results(fetched).json() == {"raster": [256], "texts": [4]}
+        job = ends(served, refused, "failed")
+        assert job["message"] == "Input 'raster': This server may not ask that address."
+
     def test_typed_flow(self, served, prefect):
         """A deployed flow is one flow run of its own name, and its result is the job's."""
         job_id = served.submit("greet", {"name": "Ada", "times": 2})

@@ -2,11 +2,9 @@
 
 import gzip
 import logging
-import socketserver
 import threading
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,55 +18,10 @@ from pygeoapi_prefect.exceptions import (
 from pygeoapi_prefect.references.content import without_secrets
 from pygeoapi_prefect.references.fetch import Fetched, fetch
 from pygeoapi_prefect.references.guard import AddressPolicy
-from serving import eventually
+from web_server import answering, response
 
 LOCAL = AddressPolicy(allowed_hosts=["127.0.0.1"])
 LIMIT = 1_000_000
-
-
-class Answering:
-    """A server that answers each request with bytes of the test's choice, however wrong."""
-
-    def __init__(self, answer: Callable[[Callable[[bytes], None]], None]) -> None:
-        outer = self
-        self.requests: list[str] = []
-        self.is_left = threading.Event()
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                head = b""
-                while not head.endswith(b"\r\n\r\n"):
-                    head += self.rfile.readline()
-                outer.requests.append(head.decode())
-                # the client may leave in the middle
-                with suppress(OSError):
-                    answer(self.request.sendall)
-                    return
-                outer.is_left.set()
-
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/data"
-
-
-@contextmanager
-def answering(answer: bytes | Callable[[Callable[[bytes], None]], None]) -> Iterator[Answering]:
-    whole = answer
-    answers = Answering((lambda send: send(whole)) if isinstance(whole, bytes) else whole)
-    thread = threading.Thread(target=answers.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield answers
-    finally:
-        answers.server.shutdown()
-        answers.server.server_close()
-        thread.join()
-
-
-def response(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
 def fetched(url: str, folder: Path, *, timeout: float = 10, accept: str | None = None) -> Fetched:
@@ -235,4 +188,3 @@ def test_the_file_of_somebody_else_stays(tmp_path: Path) -> None:
     with answering(response(b"x")) as server, pytest.raises(FileExistsError):
         fetched(server.url, tmp_path)
     assert (tmp_path / "data").read_text() == "mine"
-    eventually(lambda: server.requests, within=5)

@@ -15,6 +15,7 @@ from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from serving import Server, assert_problem, eventually, flow, pids_in, running
+from web_server import answering, response
 
 FLOWS = [
     "greet",
@@ -29,6 +30,7 @@ FLOWS = [
     "login",
     "bar",
     "die",
+    "sizes",
 ]
 
 
@@ -45,7 +47,7 @@ def served(tmp_path_factory):
         "plain-sleep": {"name": "processors.Sleep"},
         "no-such-flow": {"name": "pygeoapi_prefect.FlowProcessor", "prefect": {"flow": "flows:no_such_flow"}},
     }
-    server = Server(folder, processors=processors)
+    server = Server(folder, processors=processors, manager={"allowed_hosts": ["127.0.0.1"]})
     del server.environment["PREFECT_API_URL"]
     with running(server):
         status = eventually(lambda: s if (s := server.runner()).prefect_api_url else None, within=90)
@@ -70,6 +72,24 @@ class TestTyped:
         """Every violation is named at once, with 400."""
         problem = assert_problem(served[0].execute("greet", {"name": 5, "times": 9, "colour": "red"}), 400)
         assert all(f"'{name}'" in problem["detail"] for name in ("name", "times", "colour"))
+
+    def test_references(self, served):
+        """What stands at links becomes arguments as if it had been sent, beside what was."""
+        server, prefect = served
+        with answering(response(bytes(range(256)))) as raster, answering(response(b"four")) as text:
+            inputs = {"raster": {"href": raster.url}, "texts": ["in-line", {"href": text.url, "type": "text/plain"}]}
+            job_id = server.submit("sizes", inputs)
+            job = server.wait_for(job_id)
+            assert (job["status"], job["message"]) == ("successful", "The job was successful")
+        assert server.results(job_id).json() == {"raster": [256], "texts": [7, 4]}
+        assert prefect.ended(job_id)["state_type"] == "COMPLETED"
+
+    def test_a_reference_that_leads_nowhere(self, served):
+        """The flow run fails as the job does, with the reason, and the flow is not called."""
+        with answering(response(b"", "404 Not Found")) as server:
+            inputs = {"raster": {"href": server.url}, "texts": []}
+            problem = assert_problem(served[0].execute("sizes", inputs), 400)
+        assert problem["detail"] == f"Input 'raster': {server.url} answered 404."
 
     def test_an_asynchronous_flow(self, served):
         """``async def`` runs as well."""
