@@ -80,7 +80,7 @@ class TestTyped:
             inputs = {"raster": {"href": raster.url}, "texts": ["in-line", {"href": text.url, "type": "text/plain"}]}
             job_id = server.submit("sizes", inputs)
             job = server.wait_for(job_id)
-            assert (job["status"], job["message"]) == ("successful", "The job was successful")
+            assert (job["status"], job["message"]) == ("successful", "Job successful")
         assert server.results(job_id).json() == {"raster": [256], "texts": [7, 4]}
         assert prefect.ended(job_id)["state_type"] == "COMPLETED"
 

@@ -3,14 +3,24 @@
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pygeoapi_prefect.exceptions import ReferenceFailedError
-from pygeoapi_prefect.process.references import file_name
+from pygeoapi_prefect.exceptions import (
+    MissingJobParameterError,
+    ReferenceFailedError,
+    ReferenceRefusedError,
+    ReferenceTooLargeError,
+)
+from pygeoapi_prefect.process.description import FunctionSignature
+from pygeoapi_prefect.process.handed_over import HandedOver, read_order
+from pygeoapi_prefect.process.input_values import linked_inputs
+from pygeoapi_prefect.process.orders import JobOrder
+from pygeoapi_prefect.process.references import fetch_for, file_name
 from pygeoapi_prefect.references.content import in_line
 from serving import Server, assert_problem, eventually, running
 from web_server import Answering, answering, response
@@ -114,6 +124,88 @@ def test_wrong_content_is_told(tmp_path: Path, content: bytes, media_type: str, 
 def test_files_have_harmless_names(link: dict[str, str], name: str) -> None:
     """The name of a file is that in the URL as far as it names nothing else, with a suffix that libraries know."""
     assert file_name(link) == name
+
+
+def order(resource: Mapping[str, Any] | None = None, **limits: Any) -> JobOrder:
+    processor = {"type": "process", "processor": {"name": "processors.Received"}}
+    return JobOrder("job-1", "ndvi", {**processor, **(resource or {})}, {"inputs": {}}, "job-1", limits)
+
+
+def test_allow_internal_requests_counts_for_its_process() -> None:
+    """pygeoapi's own key beside ``processor`` opens loopback addresses for one process."""
+    with answering(response(b"text")) as server:
+        link = {"href": server.url}
+        fetch = fetch_for(order({"allow_internal_requests": True}))
+        assert fetch is not None
+        assert fetch("text", link, {"schema": STRING}) == "text"
+        for resource in ({}, {"allow_internal_requests": False}, {"allow_internal_requests": "no"}):
+            closed = fetch_for(order(resource))
+            assert closed is not None
+            with pytest.raises(ReferenceRefusedError):
+                closed("text", link, {"schema": STRING})
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "key"),
+    [(1000, "processor.prefect.references"), (50, "server.manager.reference_max_bytes")],
+)
+def test_the_operator_learns_which_limit_to_change(monkeypatch: pytest.MonkeyPatch, max_bytes: int, key: str) -> None:
+    """A value has a limit of its own, which a process that takes files does without."""
+    monkeypatch.setattr("pygeoapi_prefect.process.references.MAX_VALUE_BYTES", 100)
+    fetch = fetch_for(order(allowed_hosts=["127.0.0.1"], max_bytes=max_bytes))
+    assert fetch is not None
+    with answering(response(bytes(101))) as server, pytest.raises(ReferenceTooLargeError) as refused:
+        fetch("raster", {"href": server.url}, {"schema": BASE64})
+    assert key in str(refused.value)
+    assert refused.value.client_message == f"Input 'raster': {server.url} is larger than {min(100, max_bytes)} bytes."
+
+
+def test_nothing_is_left_of_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A fetched value is in memory, and nowhere else."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fetch = fetch_for(order(allowed_hosts=["127.0.0.1"]))
+    assert fetch is not None
+    with answering(response(b"text")) as server:
+        assert fetch("text", {"href": server.url}, {"schema": STRING}) == "text"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_limits_travel_with_a_job() -> None:
+    """A deployment's flow run fetches by the limits of the configuration of the server."""
+    limits = {"allowed_hosts": ["data.example.org"], "max_bytes": 5, "timeout": 7.5}
+    handed_over = HandedOver("job-1", "ndvi", {"processor": {"name": "x"}}, {"inputs": {}}, "/storage", limits)
+    assert read_order(handed_over.order_json(), "job-1", {}).reference_limits == limits
+
+
+def test_what_is_awaited_is_not_missing() -> None:
+    """The arguments that need no fetching are known before, a Dask cluster among them; what else is missing is told."""
+
+    def flow(text: str, number: int, other: str) -> str:
+        return text
+
+    signature = FunctionSignature(flow)
+    assert signature.arguments({"number": 1, "other": "x"}, awaited={"text"}) == {"number": 1, "other": "x"}
+    with pytest.raises(MissingJobParameterError, match="'other'"):
+        signature.arguments({"number": 1}, awaited={"text"})
+
+
+@pytest.mark.parametrize(
+    ("value", "is_linked"),
+    [
+        ({"href": "x"}, True),
+        ([1, {"href": "x"}], True),
+        ({"value": [{"href": "x"}]}, True),
+        ("http://example.org", False),
+        ([1, 2], False),
+        ({"value": {"a": 1}}, False),
+        ({"bbox": [1, 2, 3, 4]}, False),
+    ],
+)
+def test_links_are_found(value: Any, is_linked: bool) -> None:
+    """Links that stand for a value, or for an item of one, are known before anything is fetched."""
+    asked = replace(order(), request={"inputs": {"a": value, "b": 1}})
+    assert linked_inputs(asked) == ({"a"} if is_linked else set())
 
 
 # ---------------------------------------------------------------- through a server
