@@ -15,7 +15,7 @@ from pygeoapi_prefect.exceptions import (
     ReferenceTooLargeError,
     ReferenceUnavailableError,
 )
-from pygeoapi_prefect.references.content import without_secrets
+from pygeoapi_prefect.references.addresses import without_secrets
 from pygeoapi_prefect.references.fetch import Fetched, fetch
 from pygeoapi_prefect.references.guard import AddressPolicy
 from web_server import answering, response
@@ -179,6 +179,7 @@ def test_addresses_are_shown_without_secrets() -> None:
     """User names, passwords and queries are left out of what is shown, and endless paths are cut."""
     assert without_secrets("https://me:pw@example.org/a/b?sig=1#x") == "https://example.org/a/b"
     assert without_secrets("https://example.org?sig=1") == "https://example.org"
+    assert without_secrets("./a/b.tif?sig=1") == "./a/b.tif"
     assert len(without_secrets("https://example.org/" + "x" * 10_000)) == 201
 
 

@@ -17,6 +17,7 @@ from pygeoapi_prefect.exceptions import (
     ReferenceTooLargeError,
 )
 from pygeoapi_prefect.process.description import FunctionSignature
+from pygeoapi_prefect.process.flow_runs import flow_run_parameters
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
 from pygeoapi_prefect.process.input_values import linked_inputs
 from pygeoapi_prefect.process.orders import JobOrder
@@ -206,6 +207,20 @@ def test_links_are_found(value: Any, is_linked: bool) -> None:
     """Links that stand for a value, or for an item of one, are known before anything is fetched."""
     asked = replace(order(), request={"inputs": {"a": value, "b": 1}})
     assert linked_inputs(asked) == ({"a"} if is_linked else set())
+
+
+def test_signatures_of_links_are_shown_to_nobody() -> None:
+    """Prefect and the command line show where an input comes from, but not what lets everybody fetch it."""
+    inputs = {
+        "a": {"href": "https://x.org/a?sig=s"},
+        "b": [1, {"href": "https://x.org/b?sig=s", "type": "t/t"}],
+        "c": 1,
+    }
+    assert flow_run_parameters("job-1", {"inputs": inputs})["inputs"] == {
+        "a": {"href": "https://x.org/a"},
+        "b": [1, {"href": "https://x.org/b", "type": "t/t"}],
+        "c": 1,
+    }
 
 
 # ---------------------------------------------------------------- through a server

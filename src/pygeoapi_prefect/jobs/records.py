@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from pygeoapi_prefect.references.addresses import without_secrets
 from pygeoapi_prefect.schemas import JobStatus
 
 MAX_LOG_LINES = 10_000
@@ -172,12 +173,21 @@ class JobDetails:
 
 
 def readable_inputs(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of an execute request, with those that nobody shall read replaced."""
+    """The inputs of an execute request, with those that nobody shall read replaced, and links without their queries."""
     inputs = request.get("inputs")
     secret = set(request.get("secret_inputs") or ())
     if not isinstance(inputs, Mapping):
         return {}
-    return {name: "(secret)" if name in secret else value for name, value in inputs.items()}
+    return {name: "(secret)" if name in secret else _readable(value) for name, value in inputs.items()}
+
+
+def _readable(value: Any) -> Any:
+    """Whoever reads a presigned URL may read what it leads to."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return [_readable(item) for item in value]
+    if isinstance(value, dict) and isinstance(value.get("href"), str):
+        return {**value, "href": without_secrets(value["href"])}
+    return value
 
 
 @dataclass(frozen=True, slots=True)

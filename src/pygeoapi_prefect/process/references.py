@@ -12,8 +12,8 @@ from pygeoapi_prefect.exceptions import ReferenceFailedError, ReferenceRefusedEr
 from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.progress import report_progress
-from pygeoapi_prefect.references.addresses import AddressPolicy
-from pygeoapi_prefect.references.content import MAX_VALUE_BYTES, in_line, without_secrets
+from pygeoapi_prefect.references.addresses import AddressPolicy, without_secrets
+from pygeoapi_prefect.references.content import MAX_VALUE_BYTES, in_line
 from pygeoapi_prefect.references.limits import ReferenceLimits
 from pygeoapi_prefect.validation.input_schema import essence
 

@@ -1,4 +1,4 @@
-"""Which addresses this server may ask when a client names them."""
+"""Which addresses this server may ask when a client names them, and how they are shown."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -36,9 +36,21 @@ _GLOBAL_UNICAST = ip_network("2000::/3")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 """Upper half of an interface identifier that holds an IPv4 address. Source: RFC 5214, section 6.1."""
 
+_SHOWN_LENGTH = 200
+
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\.?")
 _WITH_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})")
+
+
+def without_secrets(url: str) -> str:
+    """A URL as messages and logs may show it: without user name, and without its query, where signatures stand."""
+    text = url.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = text.partition("://")
+    if separator:
+        host, slash, path = rest.partition("/")
+        text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 
 
 class Reach(IntEnum):

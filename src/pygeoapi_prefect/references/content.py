@@ -16,8 +16,6 @@ MAX_VALUE_BYTES = 64 * 1024**2
 UNTELLING = frozenset({"application/octet-stream", "binary/octet-stream", "application/x-download"})
 """Media types of servers that do not know what they have."""
 
-_SHOWN_LENGTH = 200
-
 _TEXTUAL = frozenset(
     {
         *("application/xml", "application/json", "application/yaml", "application/x-yaml", "application/toml"),
@@ -61,14 +59,6 @@ def in_line(path: Path, media_type: str | None, schema: Any, *, shown: str) -> A
     if is_text(media_type):
         return _decoded(content, media_type, shown)
     return base64.b64encode(content).decode()
-
-
-def without_secrets(url: str) -> str:
-    """A URL as messages and logs may show it: without user name, and without its query, where signatures stand."""
-    scheme, _, rest = url.partition("?")[0].partition("#")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 
 
 def is_json(media_type: str | None) -> bool:

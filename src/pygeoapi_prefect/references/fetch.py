@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from pygeoapi_prefect.exceptions import ReferenceFailedError, ReferenceTooLargeError, ReferenceUnavailableError
-from pygeoapi_prefect.references.content import without_secrets
+from pygeoapi_prefect.references.addresses import without_secrets
 from pygeoapi_prefect.references.guard import MAX_REDIRECTS, AddressPolicy, guarded_client
 
 _ESSENCE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
