@@ -1,7 +1,6 @@
 """
 The job store: the record of truth about every job.
 
-=============  =====================================================================================
 module         holds
 =============  =====================================================================================
 ``records``    what goes in and comes out: frozen records
@@ -10,13 +9,31 @@ module         holds
 ``queries``    what queries share: words, conditions, rows turned into records
 ``*_side``     every query: of clients (web, command line), of runners, of recorders
 ``status_info`` a job as the standard's statusInfo
+``status_info``    a job as the standard's statusInfo
 ``store``      :class:`JobStore`: the three sides and what they guarantee together
 ``wakeups``    :class:`Wakeups`: tells a process at once that jobs have changed
 ``migrations`` alembic's revisions
 =============  =====================================================================================
+=======
+=================  ===================================================================================
+module             holds
+=================  ===================================================================================
+``records``        what goes in and comes out: frozen records
+``tables``         the tables, their constraints and indexes
+``database``       engine, transactions, the one door for driver errors, migrations at first use
+``queries``        what queries share: words, conditions, rows turned into records
+``*_side``         every query: of clients (web, command line), of runners, of recorders, of callbacks
+``subscriptions``  the URLs that a client wants to be called
+``status_info``    a job as the standard's statusInfo
+``store``          :class:`JobStore`: the four sides and what they guarantee together
+``wakeups``        :class:`Wakeups`: tells a process at once that jobs have changed
+``migrations``     alembic's revisions
+=================  ===================================================================================
 """
 
 from pygeoapi_prefect.jobs.records import (
+    Callback,
+    CallbackKind,
     Claim,
     IdempotencyKey,
     Job,
@@ -33,6 +50,8 @@ from pygeoapi_prefect.jobs.store import JobStore
 from pygeoapi_prefect.jobs.wakeups import Wakeups
 
 __all__ = [
+    "Callback",
+    "CallbackKind",
     "Claim",
     "IdempotencyKey",
     "Job",

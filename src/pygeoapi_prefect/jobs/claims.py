@@ -14,6 +14,7 @@ from pygeoapi_prefect.jobs.queries import (
     MAX_MESSAGE,
     MESSAGE_HANDED_OVER,
     MESSAGE_RUNNING,
+    TOLD,
     WORK,
     Queries,
     held,
@@ -117,6 +118,7 @@ class Claims(Queries):
                     rows += taken
             if record:
                 self._want_recorded(connection, [row for row in rows if row.recorded])
+            self._tell(connection, rows)
         return [to_details(row) for row in sorted(rows, key=lambda row: row.number)]
 
     def _take(
@@ -149,8 +151,10 @@ class Claims(Queries):
                 update(jobs)
                 .where(held_by(claim), jobs.c.status == JobStatus.ACCEPTED)
                 .values(status=JobStatus.RUNNING, message=MESSAGE_RUNNING, started=now, updated=now)
-            ).rowcount
-        return begun == 1
+                .returning(*TOLD)
+            ).all()
+            self._tell(connection, begun)
+        return len(begun) == 1
 
     def give_back(self, claim: Claim, message: str) -> bool:
         """A job that has not begun waits again; *message* says why. False for an old claim."""
@@ -159,8 +163,10 @@ class Claims(Queries):
                 update(jobs)
                 .where(held_by(claim), jobs.c.status == JobStatus.ACCEPTED)
                 .values(runner_id=None, message=message[:MAX_MESSAGE], updated=utc_now())
-            ).rowcount
-        return given == 1
+                .returning(*TOLD)
+            ).all()
+            self._tell(connection, given)
+        return len(given) == 1
 
     def let_go(self, runner_id: str, processes: Collection[str]) -> None:
         """Have the jobs of *processes* that a runner holds adopted by another one, which finds them lost."""
@@ -176,9 +182,13 @@ class Claims(Queries):
         """Set the job's message. False for an old claim."""
         with self.database.write() as connection:
             said = connection.execute(
-                update(jobs).where(held_by(claim)).values(message=message[:MAX_MESSAGE], updated=utc_now())
-            ).rowcount
-        return said == 1
+                update(jobs)
+                .where(held_by(claim))
+                .values(message=message[:MAX_MESSAGE], updated=utc_now())
+                .returning(*TOLD)
+            ).all()
+            self._tell(connection, said)
+        return len(said) == 1
 
     def keep_flow_run(self, claim: Claim, flow_run_id: UUID) -> None:
         """Note the flow run that executes a job, or did when the job ended; not that of an older claim."""
@@ -224,13 +234,18 @@ class Claims(Queries):
                     finished=now,
                     updated=now,
                 )
-            ).rowcount
-            connection.execute(
-                update(jobs).where(of_processes, jobs.c.message != message).values(message=message, updated=now)
-            )
+                .returning(*TOLD)
+            ).all()
+            explained = connection.execute(
+                update(jobs)
+                .where(of_processes, jobs.c.message != message)
+                .values(message=message, updated=now)
+                .returning(*TOLD)
+            ).all()
+            self._tell(connection, [*failed, *explained])
             self._forget_secrets(connection, late)
             self._notify(connection, ENDED)
-        return failed
+        return len(failed)
 
     def live_flow_runs(self, runner_id: str) -> list[UUID]:
         """The flow runs of the jobs that a runner holds."""

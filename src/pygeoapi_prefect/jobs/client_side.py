@@ -24,6 +24,7 @@ from pygeoapi_prefect.jobs.queries import (
     MESSAGE_ACCEPTED,
     MESSAGE_DISMISSED,
     SUMMARY,
+    TOLD,
     WORK,
     Queries,
     details_to_json,
@@ -89,6 +90,8 @@ class ClientSide(Queries):
 
     def _insert_job(self, new_job: NewJob, max_waiting: int) -> None:
         are_waiting = _count_waiting(max_waiting)
+        request = dict(new_job.request)
+        subscriber = request.pop("subscriber", None)
         values = {
             "job_id": new_job.job_id,
             "process_id": new_job.process_id,
@@ -97,8 +100,9 @@ class ClientSide(Queries):
             "progress": 0,
             "created": new_job.created,
             "updated": new_job.created,
-            "request": dict(new_job.request),
+            "request": request,
             "recorded": new_job.recorded,
+            "subscribed": bool(subscriber),
         }
         row = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(
             are_waiting < max_waiting
@@ -109,6 +113,8 @@ class ClientSide(Queries):
                 connection.execute(
                     insert(idempotency_keys).values(asdict(new_job.idempotency_key) | {"job_id": new_job.job_id})
                 )
+            if inserted and subscriber:
+                self._subscribe(connection, new_job.job_id, subscriber)
             self._notify(connection, WORK)
         if not inserted:
             raise QueueFullError(user_msg=f"{max_waiting} jobs are waiting, no more are taken. Try again later.")
@@ -138,10 +144,11 @@ class ClientSide(Queries):
             values["progress"] = self._raised_progress(values["progress"])
         with self.database.write() as connection:
             changed = connection.execute(
-                update(jobs).where(jobs.c.job_id == job_id, not_ended()).values(values)
-            ).rowcount
+                update(jobs).where(jobs.c.job_id == job_id, not_ended()).values(values).returning(*TOLD)
+            ).all()
+            self._tell(connection, changed)
             self._notify(connection, ENDED)
-        return changed == 1
+        return len(changed) == 1
 
     def job(self, job_id: str) -> Job:
         """The job. Raises UnknownJobError."""
@@ -207,6 +214,7 @@ class ClientSide(Queries):
                 return None
             if row.recorded:
                 self._want_recorded(connection, [row])
+            self._tell(connection, [row])
             self._forget_secrets(connection, [job_id])
             self._notify(connection, ENDED)
         return to_job(row)

@@ -1,6 +1,6 @@
 """What every query of the job store shares: words, conditions, and rows turned into records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,9 @@ from sqlalchemy import (
     Row,
     Text,
     and_,
+    delete,
     func,
+    insert,
     select,
     text,
     type_coerce,
@@ -26,12 +28,14 @@ from sqlalchemy.sql.functions import FunctionElement
 from pygeoapi_prefect.exceptions import UnknownJobError
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.records import (
+    CallbackKind,
     Claim,
     Job,
     JobDetails,
     Problem,
 )
-from pygeoapi_prefect.jobs.tables import jobs, recordings
+from pygeoapi_prefect.jobs.subscriptions import host_of
+from pygeoapi_prefect.jobs.tables import callbacks, jobs, recordings
 from pygeoapi_prefect.schemas import JobStatus
 
 CHANNEL = "ogc_jobs"
@@ -55,6 +59,8 @@ MESSAGE_DISMISSED = "Job dismissed"
 _LARGE = {"request", "result"}
 SUMMARY = [column for column in jobs.c if column.name not in _LARGE]
 DETAILS = list(jobs.c)
+TOLD = [jobs.c.job_id, jobs.c.status, jobs.c.subscribed]
+"""What every change of a job returns, for those who are called back."""
 MAX_MESSAGE = 2000
 
 
@@ -73,6 +79,15 @@ def _epoch_postgresql(_element: Any, _compiler: Any, **_: Any) -> str:
 @compiles(database_epoch, "sqlite")
 def _epoch_sqlite(_element: Any, _compiler: Any, **_: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+_KIND_OF_STATUS = {
+    JobStatus.ACCEPTED: CallbackKind.IN_PROGRESS,
+    JobStatus.RUNNING: CallbackKind.IN_PROGRESS,
+    JobStatus.SUCCESSFUL: CallbackKind.SUCCESS,
+    JobStatus.FAILED: CallbackKind.FAILED,
+    JobStatus.DISMISSED: CallbackKind.FAILED,
+}
 
 
 class Queries:
@@ -97,6 +112,31 @@ class Queries:
         if rows:
             statement: Insert = self._insert(recordings).on_conflict_do_nothing(index_elements=["job_id"])
             connection.execute(statement, [{"job_id": row.job_id, "process_id": row.process_id} for row in rows])
+
+    def _subscribe(self, connection: Connection, job_id: str, subscriber: Mapping[str, str]) -> None:
+        rows = [
+            {"job_id": job_id, "kind": kind, "url": subscriber[kind], "host": host_of(subscriber[kind])}
+            for kind in CallbackKind
+            if subscriber.get(kind)
+        ]
+        connection.execute(insert(callbacks), rows)
+
+    def _tell(self, connection: Connection, changed: Sequence[Row[Any]]) -> None:
+        """Have those called back who want to know of jobs that have changed; *changed* has :data:`TOLD`."""
+        by_status: dict[JobStatus, list[str]] = {}
+        for row in changed:
+            if row.subscribed:
+                by_status.setdefault(row.status, []).append(row.job_id)
+        for status, job_ids in by_status.items():
+            kind = _KIND_OF_STATUS[status]
+            of_jobs = callbacks.c.job_id.in_(job_ids)
+            if status.is_terminal:
+                connection.execute(delete(callbacks).where(of_jobs, callbacks.c.kind != kind))
+            connection.execute(
+                update(callbacks).where(of_jobs, callbacks.c.kind == kind).values(wanted=callbacks.c.wanted + 1)
+            )
+        if by_status:
+            self._notify(connection, WORK)
 
     def _forget_secrets(self, connection: Connection, job_ids: Sequence[str]) -> None:
         """Replace the secret inputs of jobs that have ended: nobody needs them any more."""
@@ -132,6 +172,11 @@ def held() -> ColumnElement[bool]:
 def held_by(claim: Claim) -> ColumnElement[bool]:
     """The job of a claim, unless it has ended, was given back or was claimed anew."""
     return and_(jobs.c.job_id == claim.job_id, jobs.c.claim_number == claim.number, held())
+
+
+def due() -> ColumnElement[bool]:
+    """Callbacks to be made now."""
+    return and_(callbacks.c.wanted > callbacks.c.told, callbacks.c.due <= database_epoch())
 
 
 def one(connection: Connection, columns: Sequence[Any], job_id: str) -> Row[Any]:

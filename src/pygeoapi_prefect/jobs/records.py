@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -41,7 +42,8 @@ class NewJob:
         job_id: Unique in the job store; at most 64 characters.
         process_id: Key of the process in the configuration.
         request: The execute request: ``inputs``, ``outputs``, ``response``, and ``secret_inputs``, the names of those
-            that Prefect does not get. JSON.
+            that Prefect does not get. JSON. ``subscriber``, URLs by :class:`CallbackKind`, is stored apart: the process
+            and the operators see the rest.
         recorded: Whether the job shall be recorded in Prefect.
         idempotency_key: Kept as long as the job; None: each request makes a job.
     """
@@ -129,6 +131,7 @@ class Job:
         claim_number: 0 until a runner first claims the job.
         progress: Percent, 0 to 100; 100 exactly when successful. Never falls.
         flow_run_id: The Prefect flow run, once it is recorded.
+        subscribed: Whether somebody wants to be called back.
     """
 
     number: int
@@ -147,6 +150,7 @@ class Job:
     media_type: str | None
     problem: Problem | None
     flow_run_id: UUID | None
+    subscribed: bool = False
 
     @property
     def claim(self) -> Claim:
@@ -240,6 +244,38 @@ class Recording:
     is_deleted: bool
 
 
+class CallbackKind(StrEnum):
+    """What a client is called back for. Source: OGC 18-062r2, ``subscriber.yaml``."""
+
+    SUCCESS = "successUri"
+    IN_PROGRESS = "inProgressUri"
+    FAILED = "failedUri"
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """
+    A call that one runner shall make.
+
+    Attributes:
+        url: Of the client. It may hold a secret: it is shown to nobody.
+        host: Of the URL, with its port.
+        news: Counts what was to be told of this kind, from 1: the same number is the same news.
+        claim_number: One higher at each claim. What an older claim says is refused.
+        failures: Calls since the last one that arrived.
+        job: As it is now.
+    """
+
+    number: int
+    kind: CallbackKind
+    url: str = field(repr=False)
+    host: str
+    news: int
+    claim_number: int
+    failures: int
+    job: Job
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """
@@ -249,8 +285,10 @@ class Outlook:
         claims: The claims that the runner still holds. A job that it works on and that is not here is to be stopped.
         jobs_wait: Whether any job waits to be claimed.
         cleanups_wait: Whether processors shall remove the resources of deleted jobs.
+        callbacks_wait: Whether anybody is to be called back now.
     """
 
     claims: frozenset[Claim]
     jobs_wait: bool
     cleanups_wait: bool
+    callbacks_wait: bool = False

@@ -23,8 +23,10 @@ from pygeoapi_prefect.jobs.queries import (
     ENDED,
     MAX_MESSAGE,
     SUMMARY,
+    TOLD,
     WORK,
     database_epoch,
+    due,
     held,
     held_by,
     to_job,
@@ -39,12 +41,12 @@ from pygeoapi_prefect.jobs.records import (
     RunnerRecord,
     utc_now,
 )
-from pygeoapi_prefect.jobs.tables import cleanups, job_logs, jobs, runners
+from pygeoapi_prefect.jobs.tables import callbacks, cleanups, job_logs, jobs, runners
 from pygeoapi_prefect.schemas import JobStatus
 
 LOGGER = logging.getLogger(__name__)
 
-_WAITING, _CLEANUPS = -1, -2
+_WAITING, _CLEANUPS, _CALLBACKS = -1, -2, -3
 _MAX_CLAIMS = 3  # a job that ends its runner again and again is not run for ever
 _MAX_LOG_TEXT = 8192
 
@@ -95,6 +97,7 @@ class RunnerSide(Claims):
                 .union_all(
                     select(literal(None), literal(_WAITING)).where(select(jobs.c.number).where(waiting()).exists()),
                     select(literal(None), literal(_CLEANUPS)).where(select(cleanups.c.number).exists()),
+                    select(literal(None), literal(_CALLBACKS)).where(select(callbacks.c.number).where(due()).exists()),
                 )
             ).all()
         marks = {number for job_id, number in rows if job_id is None}
@@ -102,6 +105,7 @@ class RunnerSide(Claims):
             claims=frozenset(Claim(job_id, number) for job_id, number in rows if job_id is not None),
             jobs_wait=_WAITING in marks,
             cleanups_wait=_CLEANUPS in marks,
+            callbacks_wait=_CALLBACKS in marks,
         )
 
     def report_progress(self, claim: Claim, percent: int, message: str | None) -> bool:
@@ -116,8 +120,10 @@ class RunnerSide(Claims):
                     updated=utc_now(),
                     **({} if message is None else {"message": message[:MAX_MESSAGE]}),
                 )
-            ).rowcount
-        return changed == 1
+                .returning(*TOLD)
+            ).all()
+            self._tell(connection, changed)
+        return len(changed) == 1
 
     def finish(self, claim: Claim, outcome: Outcome, *, flow_run_id: UUID | None = None) -> bool:
         """
@@ -145,10 +151,11 @@ class RunnerSide(Claims):
             # a short job of a deployment may have ended before anybody saw it run
             values["started"] = func.coalesce(jobs.c.started, now)
         with self.database.write() as connection:
-            finished = connection.execute(update(jobs).where(held_by(claim)).values(values)).rowcount
+            finished = connection.execute(update(jobs).where(held_by(claim)).values(values).returning(*TOLD)).all()
+            self._tell(connection, finished)
             self._forget_secrets(connection, [claim.job_id])
             self._notify(connection, ENDED)
-        return finished == 1
+        return len(finished) == 1
 
     def append_logs(self, job_id: str, first_line: int, lines: Iterable[LogLine]) -> None:
         """Add *lines* to the job's log, numbered from *first_line*; nothing happens when the job was deleted."""
@@ -248,6 +255,7 @@ class RunnerSide(Claims):
                     .returning(*SUMMARY)
                 ).one_or_none()
                 if changed is not None:
+                    self._tell(connection, [changed])
                     lost.append(to_job(changed))
             if lost:
                 self._forget_secrets(connection, [job.job_id for job in lost if job.status.is_terminal])

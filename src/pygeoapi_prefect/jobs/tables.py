@@ -28,13 +28,15 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     Uuid,
     and_,
+    false,
 )
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0003"
+REVISION = "0004"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -130,6 +132,7 @@ jobs = Table(
     Column("result", AnyJson),
     Column("problem", AnyJson),
     Column("flow_run_id", Uuid),
+    Column("subscribed", Boolean, nullable=False, server_default=false()),
     CheckConstraint(
         "(finished IS NOT NULL) = (status IN ('successful', 'failed', 'dismissed'))",
         name="finished",
@@ -201,3 +204,35 @@ cleanups = Table(
     Column("process_id", String(255), nullable=False),
     sqlite_autoincrement=True,
 )
+
+# One row for each URL that a client wants to be called, from the job's acceptance until its last call.
+callbacks = Table(
+    "ogc_callbacks",
+    metadata,
+    Column("number", _rising(), primary_key=True, autoincrement=True),
+    Column("job_id", String(64), ForeignKey("ogc_jobs.job_id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("url", Text, nullable=False),
+    # of the URL, with its port: calls of one host are few at a time
+    Column("host", String(255), nullable=False),
+    # how many pieces of news there were, and the last of them that was told or given up
+    Column("wanted", Integer, nullable=False, server_default="0"),
+    Column("told", Integer, nullable=False, server_default="0"),
+    # fences off a runner whose claim has lapsed
+    Column("claims", Integer, nullable=False, server_default="0"),
+    # since the last call that arrived
+    Column("failures", Integer, nullable=False, server_default="0"),
+    # not called before: for it is called now, failed a moment ago, or was told a moment ago
+    Column(
+        "due",
+        Float,
+        nullable=False,
+        server_default="0",
+        comment="seconds since the epoch by the database's clock",
+    ),
+    UniqueConstraint("job_id", "kind"),
+    sqlite_autoincrement=True,
+)
+
+_is_to_be_told = callbacks.c.wanted > callbacks.c.told
+Index("ix_ogc_callbacks_due", callbacks.c.due, postgresql_where=_is_to_be_told, sqlite_where=_is_to_be_told)
