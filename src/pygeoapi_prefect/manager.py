@@ -18,7 +18,6 @@ from pygeoapi.util import JobStatus as HostJobStatus
 
 from pygeoapi_prefect import ogcapi
 from pygeoapi_prefect.exceptions import (
-    ExecutionRefusedError,
     MalformedRequestError,
     ProcessUnavailableError,
     SyncWaitEndedError,
@@ -26,6 +25,7 @@ from pygeoapi_prefect.exceptions import (
 )
 from pygeoapi_prefect.jobs import IdempotencyKey, Job, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
+from pygeoapi_prefect.jobs.subscriptions import subscriber_urls
 from pygeoapi_prefect.ogcapi.execution import Execution
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.process.processor import is_flow, load_processor, requests_described
@@ -66,7 +66,7 @@ class PrefectManager(BaseManager):
         """
         super().__init__({**manager_def, "output_dir": None})
         self.is_async = True
-        self.supports_subscribing = False
+        self.supports_subscribing = True
         self.settings = ManagerSettings.from_manager_def(manager_def)
         self.unavailable: dict[str, str] = {}
         self._web_process = WebProcess(self.settings)
@@ -130,7 +130,7 @@ class PrefectManager(BaseManager):
         data_dict: dict[str, Any],
         execution_mode: RequestedProcessExecutionMode | None = None,
         requested_outputs: dict[str, Any] | None = None,
-        subscriber: Subscriber | None = None,
+        subscriber: Subscriber | Mapping[str, str] | None = None,
         requested_response: str | None = ResponseForm.RAW.value,
     ) -> tuple[str, str, Any, HostJobStatus, dict[str, str] | None]:
         """
@@ -141,15 +141,18 @@ class PrefectManager(BaseManager):
             data_dict: The inputs.
             execution_mode: What the client prefers.
             requested_outputs: Selection of outputs.
-            subscriber: Refused: nobody would be called back.
+            subscriber: URLs to be called back: pygeoapi's object, or that of the standard.
             requested_response: ``raw`` or ``document``.
 
         Returns:
             Job id, media type, content, status and further headers.
         """
-        body = {"inputs": data_dict, "outputs": requested_outputs, "response": requested_response or ResponseForm.RAW}
-        if subscriber is not None:
-            body["subscriber"] = {"successUri": subscriber.success_uri}
+        body = {
+            "inputs": data_dict,
+            "outputs": requested_outputs,
+            "response": requested_response or ResponseForm.RAW,
+            "subscriber": subscriber,
+        }
         wants_async = execution_mode is RequestedProcessExecutionMode.respond_async
         execution = self.execute(process_id, body, Preferences(respond_async=wants_async))
         if execution.response is None:
@@ -189,14 +192,17 @@ class PrefectManager(BaseManager):
         """
         self.require_available(process_id)
         request = self._validators[process_id].check(body)
-        if body.get("subscriber") is not None:
-            raise ExecutionRefusedError(user_msg="Callbacks ('subscriber') are not supported. Poll the job instead.")
+        urls = subscriber_urls(body.get("subscriber"))
         self.start()
         job_id = _proposed_job_id(body) or str(uuid.uuid4())
         new_job = NewJob(
             job_id=job_id,
             process_id=process_id,
-            request={**request, "secret_inputs": secret_inputs(self._descriptions[process_id])},
+            request={
+                **request,
+                "secret_inputs": secret_inputs(self._descriptions[process_id]),
+                "subscriber": urls,
+            },
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
             idempotency_key=None if idempotency_key is None else _key(idempotency_key, process_id, body),
         )

@@ -196,6 +196,8 @@ class ManagerSettings(_Section):
             :class:`~pygeoapi_prefect.references.addresses.AddressPolicy`.
         reference_max_bytes: Size of an input by reference.
         reference_timeout: Seconds for one input by reference, all of it.
+        callback_attempts: How often a client is called at the end of a job before it is given up.
+        callback_timeout: Seconds for one call, all of it.
         ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
         enable_sync_job_execution: Of 0.9: whether processes may be executed synchronously; None: not said.
         enable_async_job_execution: Of 0.9: whether processes may be executed asynchronously; None: not said.
@@ -224,6 +226,8 @@ class ManagerSettings(_Section):
     allowed_hosts: tuple[str, ...] = ()
     reference_max_bytes: int = Field(default=1024**3, ge=1)
     reference_timeout: float = Field(default=300, gt=0)
+    callback_attempts: int = Field(default=8, ge=1)
+    callback_timeout: float = Field(default=10, gt=0)
     ogc_compliance: bool = True
     enable_sync_job_execution: bool | None = None
     enable_async_job_execution: bool | None = None

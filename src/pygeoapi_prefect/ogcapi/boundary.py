@@ -19,8 +19,8 @@ from pygeoapi_prefect.exceptions import (
     Violation,
 )
 from pygeoapi_prefect.ogcapi.preferences import Preferences
-from pygeoapi_prefect.ogcapi.problems import MEDIA_TYPE, problem
 from pygeoapi_prefect.results import Response
+from pygeoapi_prefect.schemas.problems import MEDIA_TYPE, problem
 
 LOGGER = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -20,6 +20,9 @@ import yaml
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.process.processor import flow_processes
+from pygeoapi_prefect.references.guard import AddressPolicy
+from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.runner.callbacks import Callbacks
 from pygeoapi_prefect.runner.flow_run_watch import FlowRunWatch
 from pygeoapi_prefect.runner.forkserver import Forkserver
 from pygeoapi_prefect.runner.os_processes import FileLock, in_child, start_time
@@ -34,6 +37,7 @@ from pygeoapi_prefect.settings import ManagerSettings
 LOGGER = logging.getLogger(__name__)
 
 _RECORDER_STOP_SECONDS = 5
+_CALLBACKS_STOP_SECONDS = 5
 _WANTED_CHECK_SECONDS = 0.5
 _LOCK_SECONDS = 1.0
 
@@ -85,7 +89,17 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
         deployed=service.deployed,
     )
     service.on_jobs_change = recorder.nudge
+    callbacks = Callbacks(
+        store,
+        ResultStore(settings.output_dir),
+        policy=_address_policy(settings, handover.manager_def.get("processes") or {}),
+        attempts=settings.callback_attempts,
+        timeout=settings.callback_timeout,
+        log=service.log,
+    )
+    service.on_callbacks = callbacks.nudge
     install_signal_handlers(service)
+    callbacks.start()
     recorder.start()
     link.watch(
         FlowRunWatch(
@@ -119,10 +133,23 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
         LOGGER.error("forkserver was killed; the runner ends", extra={"action": "run"})
         return 1
     finally:
+        callbacks.stop(_CALLBACKS_STOP_SECONDS)
         if handing_over.ident is None:
             handing_over.start()
         handing_over.join()
     return 0
+
+
+def _address_policy(
+    settings: ManagerSettings, resources: Mapping[str, Mapping[str, Any]]
+) -> Callable[[str], AddressPolicy]:
+    """What clients of each process may have called; pygeoapi's own key lets its processes reach internal addresses."""
+
+    def policy(process_id: str) -> AddressPolicy:
+        processor = resources.get(process_id, {}).get("processor") or {}
+        return AddressPolicy(bool(processor.get("allow_internal_requests")), settings.allowed_hosts)
+
+    return policy
 
 
 def _take(lock: FileLock) -> bool:

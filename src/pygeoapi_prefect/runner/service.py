@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError, ResultStoreError, UnknownJobError
-from pygeoapi_prefect.jobs import Claim, JobDetails, JobStore, Outcome, RunnerRecord, Wakeups
+from pygeoapi_prefect.jobs import Claim, JobDetails, JobStore, LogLine, Outcome, RunnerRecord, Wakeups
+from pygeoapi_prefect.jobs.records import MAX_LOG_LINES
 from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi, Progress
 from pygeoapi_prefect.process.flow_runs import progress_description
 from pygeoapi_prefect.results import ResultStore
@@ -75,6 +76,7 @@ class RunnerService:
 
     Attributes:
         on_jobs_change: Called when jobs have started or ended here: for the recorder.
+        on_callbacks: Called when clients are to be called back.
         last_activity: When a job last started or ended, in monotonic seconds.
     """
 
@@ -98,6 +100,7 @@ class RunnerService:
         self._prefect = prefect
         self._is_wanted = is_wanted
         self.on_jobs_change: Callable[[], None] = lambda: None
+        self.on_callbacks: Callable[[], None] = lambda: None
         self._process_limits = {
             process_id: process.max_running
             for process_id, process in settings.processes.items()
@@ -176,6 +179,11 @@ class RunnerService:
     def flow_run_progressed(self, flow_run_id: UUID, progress: Progress) -> None:
         """A flow run shows this progress in Prefect. From any thread, as often as one likes."""
         self._heard.put(partial(self._heed_progress, flow_run_id, progress))
+        self.wake()
+
+    def log(self, job_id: str, line: LogLine) -> None:
+        """Add a line to the log of a job that this runner holds; of others nothing is written. From any thread."""
+        self._heard.put(partial(self._heed_line, job_id, line))
         self.wake()
 
     @property
@@ -331,6 +339,11 @@ class RunnerService:
             if job.flow_run_id == flow_run_id and progress.description != progress_description(job.job_id):
                 job.add_progress(int(progress.percent), progress.description)
 
+    def _heed_line(self, job_id: str, line: LogLine) -> None:
+        for job in self._held:
+            if job.job_id == job_id and job.lines_written + len(job.lines) < MAX_LOG_LINES:
+                job.lines.append(line)
+
     def _dismiss_flow_run(self, flow_run_id: UUID) -> None:
         for job in self._pool.jobs:
             if job.flow_run_id == flow_run_id:
@@ -389,6 +402,8 @@ class RunnerService:
         for claim, job in held.items():
             if claim not in outlook.claims:
                 self._stop_job(job, None)
+        if outlook.callbacks_wait:
+            self.on_callbacks()
         if self._is_draining:
             return
         if outlook.cleanups_wait:

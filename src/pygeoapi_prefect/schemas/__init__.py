@@ -9,6 +9,7 @@ module            holds
 ``descriptions``  :class:`ProcessDescription` and its parts
 ``execution``     :class:`ExecuteRequest` and the kinds of input values
 ``status``        :class:`StatusInfo`, and what flows return
+``problems``      problem documents
 ================  ==========================================================
 
 Models are imported when they are first used: the job store and the command line need the code lists alone, which

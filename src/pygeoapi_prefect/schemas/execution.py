@@ -217,11 +217,22 @@ class ExecutionOutput(OgcModel):
 
 
 class Subscriber(OgcModel):
-    """The client's URLs to be called at the job's success, progress and failure. Source: ``subscriber.yaml``."""
+    """
+    The client's URLs to be called at the job's success, progress and failure; one of them at least.
 
-    success_uri: str = Field(alias="successUri")
+    Source:
+        OGC 18-062r2, ``subscriber.yaml``, which asks for ``successUri`` in any case.
+    """
+
+    success_uri: str | None = Field(default=None, alias="successUri")
     in_progress_uri: str | None = Field(default=None, alias="inProgressUri")
     failed_uri: str | None = Field(default=None, alias="failedUri")
+
+    @model_validator(mode="after")
+    def _has_one(self) -> "Subscriber":
+        if not (self.success_uri or self.in_progress_uri or self.failed_uri):
+            raise ValueError("a subscriber has one of successUri, inProgressUri and failedUri")
+        return self
 
 
 class ExecuteRequest(OgcModel):
