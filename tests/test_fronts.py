@@ -54,14 +54,6 @@ def test_configuration_is_valid_for_pygeoapi(tmp_path):
     assert server.cli("config", "validate", "-c", str(server.config_path)).returncode == 0
 
 
-def test_callbacks_are_not_promised(tmp_path):
-    """Until callbacks are real the conformance class is not declared."""
-    with running(Server(tmp_path)) as server:
-        declared = server.client.get("/conformance", params={"f": "json"}).json()["conformsTo"]
-        assert any(uri.endswith("/conf/core") for uri in declared if "processes" in uri)
-        assert not any("callback" in uri for uri in declared)
-
-
 def test_wrong_key_is_named_at_start(tmp_path):
     """A server with a wrong key does not start, and says which."""
     server = Server(tmp_path, manager={"max_wating": 5})
