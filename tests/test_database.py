@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -197,7 +198,8 @@ def test_threads_migrate_once(job_store: JobStore, caplog: pytest.LogCaptureFixt
         list(threads.map(use, range(8)))
     assert len(job_store.list_jobs()[0]) == 8
     upgrades = [record.message.split(",")[0] for record in caplog.records if "Running upgrade" in record.message]
-    assert upgrades == ["Running upgrade  -> 0001", "Running upgrade 0001 -> 0002", "Running upgrade 0002 -> 0003"]
+    revisions = ["", "0001", "0002", "0003", "0004"]
+    assert upgrades == [f"Running upgrade {before} -> {after}" for before, after in pairwise(revisions)]
 
 
 def test_sqlite_is_in_wal_mode(sqlite_url: str) -> None:
