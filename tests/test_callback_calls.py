@@ -196,6 +196,26 @@ def test_progress_is_not_told_again(store: JobStore, receiver: Receiver, start: 
     assert [text.rpartition(": ")[2] for text in lines] == ["answered 500"]
 
 
+@pytest.mark.parametrize("host", ["[v1.x]", "xn--", "xn--a-ecp.example", "xn--zzzzzz--"])
+def test_names_that_no_host_can_have_are_given_up(store: JobStore, start: Start, host: str) -> None:
+    """What only the library finds wrong with a URL ends the call, not the thread, and is not tried for ever."""
+    job_id = failed(store, f"http://{host}/")
+    start()
+    eventually(lambda: not rows(store), within=10)
+    assert [line.text.rpartition(": ")[2] for line in store.logs(job_id)] == ["the URL cannot be called; given up"]
+
+
+def test_a_call_that_breaks_down_counts(store: JobStore, start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong inside is an attempt like any other, and tells nothing of the URL."""
+    url = "http://client.example.org/?token=s3cr3t"
+    claim = running(store, request={"inputs": {}, "subscriber": {"successUri": url}})
+    store.finish(claim, Outcome(JobStatus.SUCCESSFUL, "done", result={"no": "manifest"}))
+    start()
+    [line] = eventually(lambda: store.logs(claim.job_id), within=10)
+    assert line.text.endswith("the call could not be made; attempt 1 of 8")
+    assert "s3cr3t" not in caplog.text
+
+
 def test_lost_results_are_given_up(store: JobStore, receiver: Receiver, start: Start) -> None:
     """A result that is gone cannot be told; the receiver hears nothing wrong instead."""
     url = receiver.url + receiver.path("200")

@@ -2,18 +2,21 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pygeoapi.util import Subscriber
+from pygeoapi.util import RequestedProcessExecutionMode, Subscriber
 from sqlalchemy import select, update
 
 from factories import SUCCESS, accepted, claim_all, ended, new_job, running
 from pygeoapi_prefect.exceptions import InvalidInputsError
 from pygeoapi_prefect.jobs import Callback, JobStore, LogLine
+from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.records import utc_now
 from pygeoapi_prefect.jobs.subscriptions import host_of, subscriber_urls
 from pygeoapi_prefect.jobs.tables import callbacks
+from pygeoapi_prefect.manager import PrefectManager
 from pygeoapi_prefect.schemas import JobStatus
 
 HOST = "client.example.org:8443"
@@ -364,3 +367,31 @@ def test_jobs_need_no_subscriber(job_store: JobStore) -> None:
     job_store.submit(new_job("submitted", request={"inputs": {}, "subscriber": None}), max_waiting=10)
     job_store.add("imported", "ndvi", {"status": JobStatus.ACCEPTED})
     assert [job_store.job(job_id).subscribed for job_id in ("submitted", "imported")] == [False, False]
+
+
+# ---------------------------------------------------------------- pygeoapi's own way
+
+
+def test_the_manager_takes_pygeoapis_subscriber(tmp_path: Path) -> None:
+    """Where pygeoapi's own functions answer, its Subscriber reaches the job store; here without a successUri."""
+    manager = PrefectManager(
+        {
+            "name": "pygeoapi_prefect.PrefectManager",
+            "connection": str(tmp_path / "jobs.db"),
+            "output_dir": str(tmp_path / "results"),
+            "runner": "external",
+            "ogc_compliance": False,
+            "processes": {"hello-world": {"type": "process", "processor": {"name": "HelloWorld"}}},
+        }
+    )
+    assert manager.supports_subscribing
+    subscriber = Subscriber(None, None, URLS["failedUri"])
+    job_id, *_ = manager.execute_process(
+        "hello-world", {"name": "a"}, RequestedProcessExecutionMode.respond_async, subscriber=subscriber
+    )
+    store = JobStore(Database(manager.settings.connection, timeout=10))
+    try:
+        store.dismiss(job_id)
+        assert [callback.url for callback in claimed(store)] == [URLS["failedUri"]]
+    finally:
+        store.database.dispose()

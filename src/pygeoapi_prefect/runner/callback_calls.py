@@ -115,7 +115,8 @@ def send(client: httpx.Client, callback: Callback, media_type: str, body: bytes)
         raise CallFailedError("no answer in time", is_final=False) from error
     except httpx.TransportError as error:
         raise CallFailedError(f"no connection ({type(error).__name__})", is_final=False) from error
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:
+        # the latter for host names that are no IDNA
         raise CallFailedError("the URL cannot be called", is_final=True) from error
     if not response.is_success:
         status = response.status_code

@@ -162,10 +162,16 @@ class Callbacks:
     def _call(self, callback: Callback, client: httpx.Client) -> None:
         try:
             media_type, body = content_of(callback, self._store, self._results)
+            send(client, callback, media_type, body)
+        except (CallFailedError, UnknownJobError, JobStoreUnavailableError):
+            raise
         except ResultStoreError as error:
             LOGGER.warning("results cannot be read", extra={"action": "call_back", "reason": str(error)})
             raise CallFailedError("the results cannot be read", is_final=False) from error
-        send(client, callback, media_type, body)
+        except Exception as error:
+            # else it would be claimed for ever; without a traceback, whose text may have the URL in it
+            LOGGER.error("call broke down", extra={"action": "call_back", "error": type(error).__name__})
+            raise CallFailedError("the call could not be made", is_final=False) from error
 
     def _arrived(self, callback: Callback) -> None:
         if callback.kind is CallbackKind.IN_PROGRESS:
