@@ -151,7 +151,7 @@ class PrefectManager(BaseManager):
             "inputs": data_dict,
             "outputs": requested_outputs,
             "response": requested_response or ResponseForm.RAW,
-            "subscriber": subscriber,
+            "subscriber": subscriber_urls(subscriber),
         }
         wants_async = execution_mode is RequestedProcessExecutionMode.respond_async
         execution = self.execute(process_id, body, Preferences(respond_async=wants_async))
