@@ -275,6 +275,8 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "allowed_hosts": (),
         "reference_max_bytes": 1024**3,
         "reference_timeout": 300,
+        "max_request_bytes": 16 * 1024 * 1024,
+        "monitor_link": True,
         "ogc_compliance": True,
         "enable_sync_job_execution": None,
         "enable_async_job_execution": None,
