@@ -120,7 +120,7 @@ class TestOutcomes:
         assert served.results(job_id).text == "Hello Ada! Hello Ada!"
         run = prefect.ended(job_id)
         assert run["name"] == f"greet {job_id}"
-        assert run["parameters"]["inputs"] == {"name": "Ada", "times": 2}
+        assert run["parameters"]["inputs"] == {"name": "Ada", "times": 2, "tone": "kind"}
         assert prefect.client.get(f"/flows/{run['flow_id']}").json()["name"] == "greeting"
         lag = datetime.fromisoformat(job["finished"]) - datetime.fromisoformat(run["end_time"])
         assert lag.total_seconds() < 1
@@ -164,10 +164,9 @@ class TestOutcomes:
         assert prefect.ended(job_id)["state_type"] == "FAILED"
 
     def test_bad_inputs(self, served):
-        """They fail the job with 400, although it is the worker that finds them."""
-        job_id = served.submit("greet", {"name": 1})
-        assert "'name'" in ends(served, job_id, "failed")["message"]
-        assert_problem(served.results(job_id), 400)
+        """They are refused with 400 before a worker is bothered."""
+        problem = assert_problem(served.execute("greet", {"name": 1}), 400)
+        assert [error["pointer"] for error in problem["errors"]] == ["#/inputs/name"]
 
     def test_retries(self, served, prefect, tmp_path):
         """Between two attempts the job runs, and the last attempt's result counts."""

@@ -158,7 +158,9 @@ def test_redirects_without_end(tmp_path: Path) -> None:
         assert len(server.requests) == 6
 
 
-@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a b/", "http://exa\tmple.org/", "http://x:99999/"])
+@pytest.mark.parametrize(
+    "url", ["http://", "http://[::1", "http://a b/", "http://exa\tmple.org/", "http://x:99999/", "http://xn--/"]
+)
 def test_no_address(tmp_path: Path, url: str) -> None:
     """What is no URL is the client's error, not an error of the server."""
     with pytest.raises((ReferenceFailedError, ReferenceRefusedError)) as refused:

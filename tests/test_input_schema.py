@@ -57,6 +57,9 @@ def fits(schema: Any, value: Any) -> bool:
         ({"$id": "https://example.org/a", "$ref": "https://example.org/a#/$defs/n", "$defs": {"n": {"maximum": 1}}},
          [1], [2]),
         ({"$schema": "http://json-schema.org/draft-07/schema#", "const": 1}, [1], [2]),
+        ({"uniqueItems": True}, [[1, True], [{"a": 1, "b": [2]}, {"a": 1}], ["1", 1], [], "aa"],
+         [[1, 1.0], [{"a": 1, "b": 2}, {"b": 2.0, "a": 1}], [None, None], [[1], [1]]]),
+        ({"uniqueItems": False}, [[1, 1]], []),
         # before it
         ({"type": "array", "items": [{"type": "integer"}], "additionalItems": False}, [[1]], [["a"], [1, 2]]),
         # alternatives that differ by what a validator does not see

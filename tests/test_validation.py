@@ -383,7 +383,7 @@ def test_bounding_boxes_of_typed_functions(value: Any, is_valid: bool) -> None:
 
 
 def test_references_are_replaced_where_the_job_runs() -> None:
-    """By what stands there: as a value, as one of several, and as an item of an array."""
+    """By what stands there: as a value, as one of several, and as an item of an array, which has its own schema."""
     seen = []
 
     def fetch(input_id: str, link: Any, description: Any) -> Any:
@@ -394,7 +394,7 @@ def test_references_are_replaced_where_the_job_runs() -> None:
     assert taking(INTEGER).values({"x": link}, fetch=fetch) == {"x": 7}
     assert taking(INTEGER, maxOccurs=2).values({"x": [1, link]}, fetch=fetch) == {"x": [1, 7]}
     assert taking(NUMBERS).values({"x": [1, link, {"value": 2}]}, fetch=fetch) == {"x": [1, 7, 2]}
-    assert seen == [("x", HREF, "integer"), ("x", HREF, "integer"), ("x", HREF, "array")]
+    assert seen == [("x", HREF, "integer"), ("x", HREF, "integer"), ("x", HREF, "number")]
     assert taking(INTEGER).values({"x": link}, fetch=None) == {"x": link}
 
 

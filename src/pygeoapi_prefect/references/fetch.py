@@ -69,7 +69,7 @@ def fetch(
             _require_success(response, shown)
             size = _write(_decoded(response, shown), target, max_bytes, shown)
             return Fetched(target, response.headers.get("Content-Type"), size)
-    except (httpx.HTTPError, httpx.InvalidURL, zlib.error) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, zlib.error) as error:
         raise _failed(error, shown, timeout) from error
 
 
@@ -126,7 +126,7 @@ def _inflated(pieces: Iterable[bytes], shown: str) -> Iterator[bytes]:
 
 def _failed(error: Exception, shown: str, timeout: float) -> ReferenceFailedError:
     match error:
-        case httpx.InvalidURL() | httpx.LocalProtocolError() | httpx.UnsupportedProtocol():
+        case httpx.InvalidURL() | UnicodeError() | httpx.LocalProtocolError() | httpx.UnsupportedProtocol():
             return ReferenceFailedError(user_msg=f"{shown} is no address of the web.")
         case httpx.TimeoutException():
             text = f"{shown} was not fetched within {timeout:g} seconds."

@@ -1,6 +1,6 @@
 """Keywords of JSON Schema that are read in another way than ``jsonschema`` reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -25,6 +25,21 @@ def _items(validator: Any, items: Any, instance: Any, schema: Any) -> Iterator[V
     fits = plain_check(items) if isinstance(instance, list) and "prefixItems" not in schema else None
     if fits is None or not all(map(fits, instance)):
         yield from _KEYWORDS["items"](validator, items, instance, schema)
+
+
+def _unique_items(validator: Any, must_be: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """Each item is compared once; the validator's own way compares each object with each other one."""
+    if must_be and isinstance(instance, list) and len(set(map(_identity, instance))) < len(instance):
+        yield ValidationError("has an item twice")
+
+
+def _identity(value: Any) -> Hashable:
+    """Equal where JSON Schema says so: 1 is 1.0, but not true."""
+    if isinstance(value, dict):
+        return "object", frozenset((name, _identity(member)) for name, member in value.items())
+    if isinstance(value, list):
+        return "array", tuple(map(_identity, value))
+    return isinstance(value, bool), value
 
 
 def _any_of(validator: Any, alternatives: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
@@ -65,7 +80,13 @@ def _is_for_others(alternative: Any, instance: Any) -> bool:
 
 Validator: Final = extend(
     Draft202012Validator,
-    {"contentEncoding": _content_encoding, "items": _items, "anyOf": _any_of, "oneOf": _one_of},
+    {
+        "contentEncoding": _content_encoding,
+        "items": _items,
+        "uniqueItems": _unique_items,
+        "anyOf": _any_of,
+        "oneOf": _one_of,
+    },
     format_checker=FORMATS,
 )
 """Of JSON Schema 2020-12, with ``contentEncoding`` and the formats asserted, and in linear time where that can be."""

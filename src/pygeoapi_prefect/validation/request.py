@@ -78,6 +78,8 @@ class RequestValidator:
 
     def _unwritable(self, body: Any) -> Iterator[Violation]:
         """What Python reads, but JSON does not know, and what is nested so deeply that nobody can work with it."""
+        if _is_writable(body):
+            return
         level: list[tuple[tuple[Step, ...], Any]] = [((), body)]
         for _ in range(MAX_DEPTH):
             below: list[tuple[tuple[Step, ...], Any]] = []
@@ -91,6 +93,7 @@ class RequestValidator:
             if not below:
                 return
             level = below
+        # what lies deeper was not looked at
         place = level[0][0][:2]
         yield Violation(pointer(place), f"{_named(place)} is nested too deeply.")
 
@@ -158,6 +161,24 @@ def _refuse(missing: list[Violation], wrong: list[Violation]) -> None:
         raise InvalidInputsError(violations=[*missing, *wrong][:MAX_VIOLATIONS])
     if missing:
         raise MissingJobParameterError(violations=missing[:MAX_VIOLATIONS])
+
+
+def _is_writable(body: Any) -> bool:
+    """The same question without the places: nearly every request is, and some are large."""
+    level = [body]
+    for _ in range(MAX_DEPTH):
+        below = []
+        for container in level:
+            for value in container.values() if type(container) is dict else container:
+                if type(value) is float:
+                    if not isfinite(value):
+                        return False
+                elif type(value) is list or type(value) is dict:
+                    below.append(value)
+        if not below:
+            return True
+        level = below
+    return False
 
 
 def _named(path: tuple[Step, ...]) -> str:
