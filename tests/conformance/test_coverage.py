@@ -13,7 +13,7 @@ def functions() -> Iterator[tuple[str, Any]]:
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         module = importlib.import_module(f"conformance.{path.stem}")
         for name, function in vars(module).items():
-            if name.startswith("test_") and function.__module__ == module.__name__:
+            if name.startswith("test_") and getattr(function, "__module__", None) == module.__name__:
                 yield path.stem, function
 
 

@@ -25,7 +25,7 @@ def marked() -> dict[str, Any]:
     for module in (test_discovery, test_execution, test_results, test_jobs):
         for name, function in vars(module).items():
             marks = {mark.name for mark in getattr(function, "pytestmark", [])}
-            if "every_front" in marks and function.__module__ == module.__name__:
+            if "every_front" in marks and getattr(function, "__module__", None) == module.__name__:
                 found[name] = function
     return found
 

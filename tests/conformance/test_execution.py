@@ -341,7 +341,7 @@ def test_core_process_execute_default_execution_mode(server, process_id, status)
 PREFERENCES = {
     "respond-async": 201,
     "Respond-Async": 201,
-    " respond-async ": 201,
+    "respond-async ,foo": 201,
     "respond-async, wait=10": 201,
     "wait=10, respond-async": 201,
     "respond-async; foo=bar": 201,
