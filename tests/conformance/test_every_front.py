@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conformance import test_discovery, test_execution, test_jobs, test_results
+from conformance import test_discovery, test_ets, test_execution, test_jobs, test_results
 from conformance.conftest import make_server
 from conformance.test_jobs import receiver  # noqa: F401  a fixture
 from serving import Server, running
@@ -22,7 +22,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def marked() -> dict[str, Any]:
     """The tests that are marked with ``every_front``, and not for some values only."""
     found = {}
-    for module in (test_discovery, test_execution, test_results, test_jobs):
+    for module in (test_discovery, test_execution, test_results, test_jobs, test_ets):
         for name, function in vars(module).items():
             marks = {mark.name for mark in getattr(function, "pytestmark", [])}
             if "every_front" in marks and getattr(function, "__module__", None) == module.__name__:
