@@ -118,7 +118,7 @@ BUILDERS = [request_body, with_bbox, with_array, with_binary, with_object]
 @requirement("core/process-execute-inputs", "core/process-execute-input-inline-bbox")
 @pytest.mark.every_front
 @pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
-@pytest.mark.parametrize("prefer", ["", "respond-async "])
+@pytest.mark.parametrize("prefer", ["", "respond-async"])
 @pytest.mark.parametrize("form", ["raw", "document", None])
 def test_ets_requests_are_executed(server, build, prefer, form):
     """Each request of the suite is a 200 or 201, in whatever mode and form."""
