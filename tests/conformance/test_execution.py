@@ -79,6 +79,7 @@ def test_core_process_execute_request(server):
     ("name", "value"),
     [
         ("string", "Grüße, 世界"),
+        ("string", 'a < b > c & "d"'),
         ("measure", -1.5),
         ("measure", 3),
         ("pause", 0),
