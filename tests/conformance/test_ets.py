@@ -129,11 +129,20 @@ def test_ets_requests_are_executed(server, build, prefer, form):
 
 
 @requirement("core/process-execute-sync-raw-value-multi")
-def test_ets_finds_its_text_in_a_part(server, description, first):
+@pytest.mark.parametrize("accept", ["multipart/related", "*/*"])
+def test_ets_finds_its_text_in_a_part(server, description, first, accept):
     """All outputs raw: a part has the text, although most outputs have nothing that was given for them."""
-    found = parts(sent(server, request_body(description)))
-    assert any(TEXT in part.get_content() for part in found.values() if part.get_content_maintype() != "image")
+    found = parts(sent(server, request_body(description), Accept=accept))
     assert first in found
+    assert TEXT in found[first].get_content()
+
+
+@requirement("core/process-execute-sync-raw-value-multi")
+def test_ets_accepts_json_alone(server, description):
+    """The suite says so with every request; it takes parts all the same, and a document as well."""
+    response = sent(server, {**request_body(description), "response": "raw"})
+    assert response.status_code == 200
+    assert TEXT in response.text
 
 
 @requirement("core/process-execute-sync-raw-value-one")
