@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from uuid import uuid4
 
 import pytest
 
@@ -408,6 +409,14 @@ def test_core_process_execute_success_async(server, response_form):
     assert response.headers["preference-applied"] == "respond-async"
     assert info["processID"] == "echo"
     assert status_info(server.client.get(response.headers["location"]))["jobID"] == info["jobID"]
+
+
+@pytest.mark.every_front
+def test_a_request_sent_again_makes_no_second_job(server):
+    """The same ``Idempotency-Key`` and body is the same job, under fronts that change the case of headers as well."""
+    headers = {"Prefer": "respond-async", "Idempotency-Key": f'"{uuid4()}"'}
+    answers = [execute(server, "greeting", GREET, **headers) for _ in range(2)]
+    assert len({status_info(answer, 201)["jobID"] for answer in answers}) == 1
 
 
 @requirement("core/job-results-success-sync")
