@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conformance.answers import RESULTS, document, get, links, parts, problem, status_info, value_in
+from conformance.answers import RESULTS, content_of, document, get, links, parts, problem, status_info, value_in
 from conformance.requirements import EXCEPTIONS, requirement
 from serving import Server, eventually
 
@@ -134,7 +134,7 @@ def test_ets_finds_its_text_in_a_part(server, description, first, accept):
     """All outputs raw: a part has the text, although most outputs have nothing that was given for them."""
     found = parts(sent(server, request_body(description), Accept=accept))
     assert first in found
-    assert TEXT in found[first].get_content()
+    assert TEXT.encode() in content_of(found[first])
 
 
 @requirement("core/process-execute-sync-raw-value-multi")

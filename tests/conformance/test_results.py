@@ -70,7 +70,7 @@ ways = pytest.mark.parametrize("way", ["at once", "afterwards", "queued"])
 
 
 @requirement("core/process-execute-sync-raw-value-one", "core/job-results-async-raw-value-one", "core/job-results")
-@ways
+@pytest.mark.parametrize("way", ["at once", "afterwards"])
 @pytest.mark.parametrize(
     ("name", "media_types", "content"),
     [
@@ -85,8 +85,6 @@ ways = pytest.mark.parametrize("way", ["at once", "afterwards", "queued"])
 )
 def test_core_raw_value_one(server, way, name, media_types, content):
     """One raw output is answered alone, in the media type of its description, byte by byte."""
-    if way == "queued" and name != "image":
-        pytest.skip("waiting is the same for every output")
     response = answered(server, way, {"inputs": INPUTS, "outputs": {name: VALUE}, "response": "raw"})
     assert response.status_code == 200, response.text
     full = response.headers["content-type"]
@@ -142,8 +140,6 @@ def test_core_raw_ref(server, way, names):
 @pytest.mark.parametrize("mode", [VALUE, REFERENCE, {}], ids=["value", "reference", "default"])
 def test_core_document(server, way, mode):
     """A document has each output by its id: by value, or with the address where the value is."""
-    if way == "queued" and mode != VALUE:
-        pytest.skip("waiting is the same for every mode")
     outputs = {"string": mode, "image": mode, "geometry": mode}
     response = answered(server, way, {"inputs": INPUTS, "outputs": outputs, "response": "document"})
     found = document(response, "relaxed/results")
