@@ -360,6 +360,7 @@ PLAIN: dict[str, Any] = {
     "Python's name of a member": {"value": 1, "media_type": "text/plain"},
     "format that is no format": {"value": 1, "format": "csv"},
     "format with a strange member": {"value": 1, "format": {"a": 1}},
+    "reference with a strange format": {"href": "https://example.org/a.tif", "format": {"encoding": "base64"}},
     "member that a model of ours has": {"values": [{"value": 1}]},
     "the other": {"root": 1},
 }
@@ -417,6 +418,15 @@ def test_qualified_values_tell_their_format():
     assert (image.media_type, image.encoding, image.schema_) == ("image/png", "base64", None)
     format_ = {"mediaType": "image/png", "encoding": "base64"}
     assert request(a={"value": PNG["value"], "format": format_}).inputs["a"] == image
+
+
+@pytest.mark.parametrize(
+    ("format_", "type_"), [({}, {}), ({"mediaType": "image/tiff"}, {"type": "image/tiff"})], ids=["none", "TIFF"]
+)
+def test_references_tell_their_media_type(format_, type_):
+    """It is the link's ``type``, also when it was sent in a ``format``."""
+    reference = {"href": "https://example.org/a.tif"}
+    assert request(a={**reference, "format": format_}).inputs["a"] == request(a={**reference, **type_}).inputs["a"]
 
 
 def test_items_tell_their_kinds():

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pygeoapi.api import API, APIRequest
 from pygeoapi.api.pubsub import publish_message
 from pygeoapi.formats import F_JSON, FORMAT_TYPES
-from pygeoapi.util import to_json
+from pygeoapi.util import get_from_headers, to_json
 
 from pygeoapi_prefect.exceptions import MalformedRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from pygeoapi_prefect.jobs import Job
@@ -56,7 +56,7 @@ def execute_process(original: Callable[..., Answer], api: API, request: APIReque
     execution = manager.execute(
         process_id,
         body,
-        Preferences.of(request.headers),
+        Preferences.parse([get_from_headers(request.headers, "Prefer")]),
         idempotency_key=_idempotency_key(request),
         base_url=api.base_url,
     )
@@ -86,7 +86,9 @@ def _publish(api: API, process_id: str, job_id: str, content: Any) -> None:
 
 
 def _read_body(request: APIRequest, max_bytes: int) -> dict[str, Any]:
-    media_type = (request.headers.get("Content-Type") or "application/json").partition(";")[0].strip().lower()
+    media_type = (
+        (get_from_headers(request.headers, "Content-Type") or "application/json").partition(";")[0].strip().lower()
+    )
     if not _JSON.fullmatch(media_type):
         raise UnsupportedMediaTypeError()
     data = request.data
@@ -111,10 +113,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _idempotency_key(request: APIRequest) -> str | None:
     """Source: draft-ietf-httpapi-idempotency-key-header, a quoted string; without quotes it is taken as it is."""
-    value = request.headers.get("Idempotency-Key")
-    if value is None:
+    if "idempotency-key" not in map(str.lower, request.headers):
         return None
-    key = str(value).strip()
+    value: str = get_from_headers(request.headers, "Idempotency-Key")
+    key = value.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():

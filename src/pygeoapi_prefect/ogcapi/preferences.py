@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 from urllib.request import parse_http_list
 
 _PREFERENCE = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s;\"]*))?\s*(?:;.*)?")
@@ -41,10 +40,3 @@ class Preferences:
             respond_async="respond-async" in preferences,
             wait=int(wait) if _SECONDS.fullmatch(wait) else None,
         )
-
-    @classmethod
-    def of(cls, headers: Any) -> "Preferences":
-        """Of a request's headers, whichever of pygeoapi's fronts received it."""
-        if hasattr(headers, "getlist"):
-            return cls.parse(headers.getlist("Prefer"))
-        return cls.parse([value] if (value := headers.get("Prefer")) else [])

@@ -95,13 +95,30 @@ class QualifiedInputValue(_ObjectValue):
 
 
 class InputReference(_ObjectValue):
-    """A value at a URL; ``type`` is its media type. Source: ``link.yaml``."""
+    """
+    A value at a URL; ``type`` is its media type.
+
+    A ``format`` member instead, as the standard's executable test suite sends it, is read as if its media type were
+    ``type``, and written so.
+
+    Source:
+        OGC 18-062r2, ``link.yaml``.
+    """
 
     href: StrictStr
     rel: StrictStr | None = None
     type: StrictStr | None = None
     hreflang: StrictStr | None = None
     title: StrictStr | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_format(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.keys() == {"href", "format"} and isinstance(data["format"], dict):
+            format_ = data["format"]
+            if format_.keys() <= {"mediaType"}:
+                return {"href": data["href"]} | ({"type": format_["mediaType"]} if format_ else {})
+        return data
 
 
 class BoundingBox(_ObjectValue):
