@@ -275,13 +275,10 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "allowed_hosts": (),
         "reference_max_bytes": 1024**3,
         "reference_timeout": 300,
-<<<<<<< HEAD
         "callback_attempts": 8,
         "callback_timeout": 10,
-=======
         "max_request_bytes": 16 * 1024 * 1024,
         "monitor_link": True,
->>>>>>> a-validation
         "ogc_compliance": True,
         "enable_sync_job_execution": None,
         "enable_async_job_execution": None,
