@@ -58,6 +58,7 @@ def test_the_tables_stand_for_the_newest_revision() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
 def test_the_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:
     """alembic finds no difference between a migrated database and the table definitions."""
 
