@@ -37,6 +37,13 @@ class TestJobs:
         assert listed[0]["job_id"] == job_id
         assert job_id in prefect(server, "jobs", "list", "--status", "successful").stdout
         assert job_id not in prefect(server, "jobs", "list", "--status", "failed").stdout
+        fitting = ["--process-id", "talkative", "--datetime", "2026-01-01T00:00:00Z/..", "--max-duration", "3600"]
+        assert (
+            job_id in prefect(server, "jobs", "list", "--status", "failed", "--status", "successful", *fitting).stdout
+        )
+        assert job_id not in prefect(server, "jobs", "list", "--min-duration", "3600", "--offset", "0").stdout
+        refused = prefect(server, "jobs", "list", "--status", "done", check=False)
+        assert (refused.returncode, "'status' must be of 'accepted'" in refused.stderr) == (2, True)
         shown = json.loads(prefect(server, "jobs", "show", job_id).stdout)
         assert (shown["status"], shown["request"]["inputs"]) == ("successful", {"seconds": 0})
 

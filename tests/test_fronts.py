@@ -30,6 +30,9 @@ def test_fronts_behave_alike(tmp_path, front):
         assert (response.status_code, response.json()["status"]) == (200, "dismissed")
         assert response.headers["content-type"] == "application/json"
         assert_problem(server.client.get("/jobs/nothing"), 404)
+        dismissed = server.client.get("/jobs", params={"status": ["failed", "dismissed"]}).json()
+        assert [job["jobID"] for job in dismissed["jobs"]] == [job_id]
+        assert [server.client.head(path).status_code for path in ("/jobs", f"/jobs/{job_id}")] == [200, 200]
         assert_problem(server.execute("fail"), 500)
         assert_problem(server.execute("broken-import"), 503)
         assert server.execute("bytes", {"size": 300}).content == (bytes(range(256)) * 2)[:300]
@@ -81,6 +84,17 @@ class TestWithoutCompliance:
             deleted = server.client.delete(f"/jobs/{done}")
             assert not deleted.headers.get("content-type", "").startswith("application/json")  # B6
             assert "type" not in deleted.json()  # B6
+            unfinished = server.job(server.submit("sleep", {"seconds": 60}))
+            assert unfinished["finished"] is None  # B1
+            assert [link["rel"].rpartition("/")[2] for link in unfinished["links"]] == ["results"]  # B3
+            asked = {"f": "json", "status": "dismissed", "limit": 2}
+            listed = server.client.get("/jobs", params=asked).json()
+            assert len(listed["jobs"]) == 2  # B5
+            assert [link["rel"] for link in listed["links"]][2:] == ["next"]  # B12: there are no more
+            few = server.client.get("/processes", params={"f": "json", "limit": 1}).json()
+            assert (len(few["processes"]), [link["rel"] for link in few["links"]][3:]) == (1, [])  # B12
+            described = server.client.get("/processes/sync-only-sleep", params={"f": "json"}).json()
+            assert "async-execute" in described["jobControlOptions"]
             body = server.client.post("/processes/hello-world/execution", content="[1]")
             assert body.status_code == 500  # B9
             declared = server.client.get("/conformance", params={"f": "json"}).json()["conformsTo"]

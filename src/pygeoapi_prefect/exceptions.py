@@ -21,6 +21,7 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     │  └─ QueueFullError 503
     ├─ JobFailedError (ProcessorExecuteError)       a synchronous job failed; its own status
     ├─ SyncWaitEndedError (ProcessorExecuteError) 503
+    ├─ InvalidParameterError 400                    of a query
     ├─ UnknownProcessError 404                      (pygeoapi's class of that name)
     ├─ UnknownJobError (JobNotFoundError) 404
     ├─ ResultNotReadyError 404                      (JobResultNotFoundError)
@@ -269,6 +270,14 @@ class SyncWaitEndedError(PygeoapiPrefectError, host.ProcessorExecuteError):
     def __init__(self, job_id: str) -> None:
         super().__init__()
         self.job_id = job_id
+
+
+class InvalidParameterError(PygeoapiPrefectError):
+    """A query parameter is not as the standard says; the client's message names it."""
+
+    http_status_code = HTTPStatus.BAD_REQUEST
+    ogc_exception_code = "InvalidParameterValue"
+    default_client_message = "A parameter of the request cannot be read."
 
 
 class UnknownProcessError(PygeoapiPrefectError, host.UnknownProcessError):

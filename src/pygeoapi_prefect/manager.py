@@ -23,7 +23,7 @@ from pygeoapi_prefect.exceptions import (
     SyncWaitEndedError,
     UnknownProcessError,
 )
-from pygeoapi_prefect.jobs import IdempotencyKey, Job, NewJob
+from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobStore, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
 from pygeoapi_prefect.jobs.subscriptions import subscriber_urls
 from pygeoapi_prefect.ogcapi.execution import Execution
@@ -234,6 +234,11 @@ class PrefectManager(BaseManager):
 
     # ---------------------------------------------------------------- jobs
 
+    @property
+    def store(self) -> JobStore:
+        """The job store."""
+        return self._web_process.store
+
     def get_jobs(
         self, status: HostJobStatus | None = None, limit: int | None = None, offset: int | None = None
     ) -> dict[str, Any]:
@@ -245,9 +250,8 @@ class PrefectManager(BaseManager):
             next link alone.
         """
         self.start()
-        found, number_matched = self._web_process.store.list_jobs(
-            status=None if status is None else JobStatus(status.value), limit=limit, offset=offset or 0
-        )
+        statuses = frozenset() if status is None else frozenset({JobStatus(status.value)})
+        found, number_matched = self.store.list_jobs(JobFilter(statuses=statuses), limit=limit, offset=offset or 0)
         return {"jobs": [_to_host(job) for job in found], "numberMatched": number_matched}
 
     def get_job(self, job_id: str) -> dict[str, Any]:
@@ -281,7 +285,7 @@ class PrefectManager(BaseManager):
             UnknownJobError: There is no such job.
         """
         self.start()
-        store = self._web_process.store
+        store = self.store
         job = store.job(job_id)
         if not job.status.is_terminal and store.dismiss(job_id) is not None:
             return True

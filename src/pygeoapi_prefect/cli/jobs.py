@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from pygeoapi_prefect.exceptions import JobStoreUnavailableError, UnknownJobError
-from pygeoapi_prefect.jobs import Job, JobStore
-from pygeoapi_prefect.schemas import JobStatus
+from pygeoapi_prefect.exceptions import InvalidParameterError, JobStoreUnavailableError, UnknownJobError
+from pygeoapi_prefect.jobs import Job, JobFilter, JobStore
 from pygeoapi_prefect.settings import ManagerSettings
 
 _FOLLOW_SECONDS = 0.5
@@ -38,21 +37,42 @@ def _open(config: str | None) -> tuple[ManagerSettings, JobStore]:
 
 
 @jobs.command("list")
-@click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only jobs of this status.")
+@click.option("--status", multiple=True, help="Only jobs of this status; may be given several times.")
+@click.option("--process-id", multiple=True, help="Only jobs of this process; may be given several times.")
+@click.option("--datetime", "created", help="Only jobs created at this time, or within START/END; one may be '..'.")
+@click.option("--min-duration", help="Only jobs that ran or have been running for so many seconds.")
+@click.option("--max-duration", help="Only jobs that did not run for longer.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="At most so many.")
+@click.option("--offset", default=0, show_default=True, type=click.IntRange(min=0), help="Without the first so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def list_jobs(config: str | None, status: str | None, limit: int, as_json: bool) -> None:
+def list_jobs(
+    config: str | None,
+    status: tuple[str, ...],
+    process_id: tuple[str, ...],
+    created: str | None,
+    min_duration: str | None,
+    max_duration: str | None,
+    limit: int,
+    offset: int,
+    as_json: bool,
+) -> None:
     """List jobs, newest first."""
+    once = {"datetime": created, "minDuration": min_duration, "maxDuration": max_duration}
+    parameters = {name: [value] for name, value in once.items() if value is not None}
+    try:
+        job_filter = JobFilter.parse({"status": status, "processID": process_id, **parameters})
+    except InvalidParameterError as error:
+        raise click.UsageError(error.client_message) from error
     _, store = _open(config)
-    found, number_matched = store.list_jobs(status=JobStatus(status) if status else None, limit=limit)
+    found, number_matched = store.list_jobs(job_filter, limit=limit, offset=offset)
     for job in found:
         if as_json:
             click.echo(json.dumps(_to_json(job)))
         else:
             click.echo(f"{job.job_id}  {job.created:%Y-%m-%d %H:%M:%S}Z  {job.status.value:<10}  {job.process_id}")
-    if number_matched > len(found):
-        click.echo(f"… and more than {limit}: raise --limit", err=True)
+    if number_matched > offset + len(found):
+        click.echo(f"There are more. See them with --offset {offset + limit}.", err=True)
 
 
 @jobs.command()

@@ -6,6 +6,7 @@ module         holds
 ``records``    what goes in and comes out: frozen records
 ``tables``     the tables, their constraints and indexes
 ``database``   engine, transactions, the one door for driver errors, migrations at first use
+``job_filter`` which jobs are listed
 ``queries``    what queries share: words, conditions, rows turned into records
 ``*_side``     every query: of clients (web, command line), of runners, of recorders
 ``status_info`` a job as the standard's statusInfo
@@ -31,6 +32,7 @@ module             holds
 =================  ===================================================================================
 """
 
+from pygeoapi_prefect.jobs.job_filter import JobFilter
 from pygeoapi_prefect.jobs.records import (
     Callback,
     CallbackKind,
@@ -56,6 +58,7 @@ __all__ = [
     "IdempotencyKey",
     "Job",
     "JobDetails",
+    "JobFilter",
     "JobStore",
     "LogLine",
     "NewJob",

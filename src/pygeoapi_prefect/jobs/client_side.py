@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from pygeoapi_prefect.exceptions import IdempotencyKeyReusedError, JobExistsError, QueueFullError
+from pygeoapi_prefect.jobs.job_filter import EVERY_JOB, JobFilter
 from pygeoapi_prefect.jobs.queries import (
     DETAILS,
     ELSEWHERE,
@@ -167,28 +168,28 @@ class ClientSide(Queries):
             return status
 
     def list_jobs(
-        self, *, status: JobStatus | None = None, limit: int | None = None, offset: int = 0
+        self, job_filter: JobFilter = EVERY_JOB, *, limit: int | None = None, offset: int = 0
     ) -> tuple[list[Job], int]:
         """
-        Jobs, newest first.
+        Jobs, newest first: by their time of creation, then by their arrival.
 
         Returns:
             The page, and how many jobs match, counted to ``offset + limit + 1`` at the most: enough to tell whether
             there is a next page, at the price of one row.
         """
-        query = select(*SUMMARY).order_by(jobs.c.number.desc()).offset(offset or None)
-        if status is not None:
-            query = query.where(jobs.c.status == status)
+        conditions = list(job_filter.conditions(utc_now(), is_sqlite=self.database.is_sqlite))
+        newest_first = (jobs.c.created.desc(), jobs.c.number.desc())
+        # indexes hold the numbers: of jobs that are not on the page, whose requests may be large, no row is read
+        page = select(jobs.c.number).where(*conditions).order_by(*newest_first).offset(offset or None)
         if limit is not None:
-            query = query.limit(limit + 1)
+            page = page.limit(limit + 1)
+        numbers = page.subquery()
+        query = select(*SUMMARY).join(numbers, numbers.c.number == jobs.c.number).order_by(*newest_first)
         with self.database.read() as connection:
             found = [to_job(row) for row in connection.execute(query)]
             if offset and not found:
                 # a page beyond the end: fewer match than the page leaves out
-                matching = select(func.count()).select_from(jobs)
-                return [], connection.scalar(
-                    matching if status is None else matching.where(jobs.c.status == status)
-                ) or 0
+                return [], connection.scalar(select(func.count()).select_from(jobs).where(*conditions)) or 0
         return found[:limit], offset + len(found)
 
     def dismiss(self, job_id: str) -> Job | None:

@@ -180,7 +180,9 @@ def due() -> ColumnElement[bool]:
 
 
 def one(connection: Connection, columns: Sequence[Any], job_id: str) -> Row[Any]:
-    row = connection.execute(select(*columns).where(jobs.c.job_id == job_id)).one_or_none()
+    # what is not printable, no database takes as a text
+    query = select(*columns).where(jobs.c.job_id == job_id)
+    row = connection.execute(query).one_or_none() if job_id.isprintable() else None
     if row is None:
         raise UnknownJobError(f"There is no job {job_id!r}")
     return row

@@ -1,11 +1,13 @@
 """A job as the standard's statusInfo."""
 
 from typing import Any
+from urllib.parse import quote
 
 from pygeoapi_prefect.jobs.records import Job
 from pygeoapi_prefect.schemas import JobStatus, Link, StatusInfo
 
 RESULTS_REL = "http://www.opengis.net/def/rel/ogc/1.0/results"
+EXCEPTIONS_REL = "http://www.opengis.net/def/rel/ogc/1.0/exceptions"
 
 
 def status_info(job: Job, base_url: str | None) -> dict[str, Any]:
@@ -38,12 +40,17 @@ def status_info(job: Job, base_url: str | None) -> dict[str, Any]:
 
 
 def _links(job: Job, jobs_url: str) -> list[Link]:
-    job_url = f"{jobs_url}/{job.job_id}"
+    job_url = f"{jobs_url}/{quote(job.job_id, safe='')}"
     links = [
         Link(href=job_url, rel="self", type="application/json", title="This document"),
+        Link(href=f"{job_url}?f=html", rel="alternate", type="text/html", title="This document as HTML"),
         Link(href=job_url, rel="monitor", type="application/json", title="Status of the job"),
         Link(href=jobs_url, rel="up", type="application/json", title="All jobs"),
     ]
+    results_url = f"{job_url}/results"
     if job.status is JobStatus.SUCCESSFUL:
-        links.append(Link(href=f"{job_url}/results", rel=RESULTS_REL, type=job.media_type, title="Results of the job"))
+        links.append(Link(href=results_url, rel=RESULTS_REL, type=job.media_type, title="Results of the job"))
+    elif job.status is JobStatus.FAILED:
+        reason = "Why the job failed"
+        links.append(Link(href=results_url, rel=EXCEPTIONS_REL, type="application/problem+json", title=reason))
     return links

@@ -33,10 +33,12 @@ from sqlalchemy import (
     and_,
     false,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0004"
+REVISION = "0005"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -98,6 +100,25 @@ class AnyText(TypeDecorator[str]):
         return None if value is None else _UNSTORABLE.sub("\ufffd", value)
 
 
+class duration(FunctionElement[float]):  # noqa: N801 named like an SQL function
+    """Seconds from the first time to the second, to the millisecond; NULL where one is."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(duration, "postgresql")
+def _duration_postgresql(element: Any, compiler: Any, **keys: Any) -> str:
+    start, end = (compiler.process(time, **keys) for time in element.clauses)
+    return f"round(extract(epoch from ({end} - {start})), 3)"
+
+
+@compiles(duration, "sqlite")
+def _duration_sqlite(element: Any, compiler: Any, **keys: Any) -> str:
+    start, end = (compiler.process(time, **keys) for time in element.clauses)
+    return f"round((julianday({end}) - julianday({start})) * 86400.0, 3)"
+
+
 def _rising() -> Any:
     # SQLite counts by itself only in a column of exactly the type INTEGER
     return BigInteger().with_variant(Integer(), "sqlite")
@@ -149,8 +170,11 @@ Index("ix_ogc_jobs_waiting", jobs.c.number, postgresql_where=_is_waiting, sqlite
 # what the limits, the sweep of lost runners and the dismissals read: the few held jobs
 _is_held = and_(jobs.c.finished.is_(None), jobs.c.runner_id.is_not(None))
 Index("ix_ogc_jobs_held", jobs.c.runner_id, jobs.c.process_id, postgresql_where=_is_held, sqlite_where=_is_held)
-# the list filtered by status, newest first
-Index("ix_ogc_jobs_status_number", jobs.c.status, jobs.c.number)
+# the list, newest first, by itself and by each of its filters
+Index("ix_ogc_jobs_created", jobs.c.created, jobs.c.number)
+Index("ix_ogc_jobs_status_created", jobs.c.status, jobs.c.created, jobs.c.number)
+Index("ix_ogc_jobs_process_id_created", jobs.c.process_id, jobs.c.created, jobs.c.number)
+Index("ix_ogc_jobs_duration", duration(jobs.c.started, jobs.c.finished), jobs.c.number)
 
 job_logs = Table(
     "ogc_job_logs",

@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from pygeoapi.api import API, SYSTEM_LOCALE, APIRequest
-from pygeoapi.formats import F_HTML
+from pygeoapi.formats import F_HTML, F_JSON, F_JSONLD, FORMAT_TYPES
+from pygeoapi.util import json_serial, render_j2_template
 
 from pygeoapi_prefect.exceptions import (
     InvalidInputsError,
@@ -18,6 +19,7 @@ from pygeoapi_prefect.exceptions import (
     SyncWaitEndedError,
     Violation,
 )
+from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.schemas.problems import MEDIA_TYPE, problem
@@ -35,6 +37,8 @@ class WrappedManager(Protocol):
 
     supports_subscribing: bool
 
+    @property
+    def store(self) -> JobStore: ...
     def start(self) -> None: ...
     def require_available(self, process_id: str) -> None: ...
     def get_job(self, job_id: str) -> dict[str, Any]: ...
@@ -106,6 +110,26 @@ def problem_answer(
 ) -> Answer:
     headers["Content-Type"] = MEDIA_TYPE
     return headers, status, json.dumps(problem(status, code, detail, violations))
+
+
+def json_answer(api: API, request: APIRequest, document: dict[str, Any]) -> Answer:
+    """
+    A document of the standard.
+
+    Mends: stock writes ``&lt;`` for each ``<`` in JSON, against browsers that take it for HTML. The escape here is
+    JSON's own, so that clients read what was written.
+    """
+    headers = headers_of(api, request)
+    if request.format != F_JSONLD:
+        headers["Content-Type"] = FORMAT_TYPES[F_JSON]
+    content = json.dumps(document, default=json_serial, indent=4 if api.pretty_print else None)
+    return headers, HTTPStatus.OK, content.replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def html_answer(api: API, request: APIRequest, templates: Any, template: str, data: dict[str, Any]) -> Answer:
+    """A page of pygeoapi's, of its *template* or of the user's in its place."""
+    page = render_j2_template(api.tpl_config, templates, template, data, request.locale)
+    return headers_of(api, request), HTTPStatus.OK, page
 
 
 def headers_of(api: API, request: APIRequest) -> dict[str, str]:

@@ -1,0 +1,290 @@
+"""Laws of the list of jobs: what its parameters mean, which jobs fit them, and what it costs to find those."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from sqlalchemy import event, insert
+
+from conftest import PostgreSQL
+from factories import TERMINAL, accepted, ended, label, running
+from pygeoapi_prefect.exceptions import InvalidParameterError
+from pygeoapi_prefect.jobs import Job, JobFilter, JobStore
+from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.tables import jobs
+from pygeoapi_prefect.schemas import JobStatus
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+MANY = 20_000
+PAGE = 10
+
+
+def parse(**parameters: str | list[str]) -> JobFilter:
+    return JobFilter.parse({name: [value] if isinstance(value, str) else value for name, value in parameters.items()})
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def test_no_parameter_is_every_job() -> None:
+    """Without parameters, or with those of others, nothing is left out."""
+    assert parse() == parse(f="json", lang="de", limit="5", type="process") == JobFilter()
+
+
+@pytest.mark.parametrize(
+    "values", [["failed,running"], ["failed", "running"], ["running", "failed,running"]], ids=label
+)
+def test_lists_are_written_with_commas_or_by_repetition(values: list[str]) -> None:
+    """Both ways mean the same, and so does their mixture."""
+    assert parse(status=values).statuses == {JobStatus.FAILED, JobStatus.RUNNING}
+    assert parse(processID=values).process_ids == {"failed", "running"}
+
+
+MICROSECOND = timedelta(microseconds=1)
+SECOND = timedelta(seconds=1) - MICROSECOND
+TIMES = {
+    "2026-01-31T12:00:00Z": (NOON, NOON + SECOND),
+    "2026-01-31t12:00:00z": (NOON, NOON + SECOND),
+    "2026-01-31T13:30:00+01:30": (NOON, NOON + SECOND),
+    "2026-01-31T13:30:00 01:30": (NOON, NOON + SECOND),
+    "2026-01-31T10:00:00-02:00": (NOON, NOON + SECOND),
+    "2026-01-31T12:00:00.000Z": (NOON, NOON + timedelta(milliseconds=1) - MICROSECOND),
+    "2026-01-31T12:00:00.000000Z": (NOON, NOON),
+    "2026-01-31T12:00:00.000000999Z": (NOON, NOON),
+    "2026-01-31T12:00:00Z/2026-01-31T13:00:00Z": (NOON, NOON + timedelta(hours=1) + SECOND),
+    "2026-01-31T12:00:00Z/2026-01-31T12:00:00Z": (NOON, NOON + SECOND),
+    "../2026-01-31T12:00:00Z": (None, NOON + SECOND),
+    "/2026-01-31T12:00:00Z": (None, NOON + SECOND),
+    "2026-01-31T12:00:00Z/..": (NOON, None),
+    "2026-01-31T12:00:00Z/": (NOON, None),
+}
+
+
+@pytest.mark.parametrize("value", TIMES)
+def test_times_are_moments_or_intervals(value: str) -> None:
+    """A time stands for as long as its last digit says; intervals include both ends, and may be open at one."""
+    found = parse(datetime=value)
+    assert (found.created_from, found.created_until) == TIMES[value]
+
+
+def test_durations_are_seconds() -> None:
+    """Both limits may be given, and may be the same."""
+    assert parse(minDuration="0", maxDuration="0") == JobFilter(min_seconds=0, max_seconds=0)
+    assert parse(minDuration="5", maxDuration="3600") == JobFilter(min_seconds=5, max_seconds=3600)
+
+
+WRONG = {
+    "type": ["", "job", "process,job", "Process", ["process", "other"]],
+    "processID": ["", ",", "a,", ["a", ""], "a\x00", "a\ud800"],
+    "status": ["", "done", "failed,", "failed,,running", "Failed", "failed running", ["failed", "x"]],
+    "datetime": [
+        "",
+        "/",
+        "..",
+        "../..",
+        "now",
+        "2026",
+        "2026-01-31",
+        "2026-01-31T12:00:00",
+        "2026-01-31T12:00Z",
+        "2026-02-30T12:00:00Z",
+        "2026-01-31T25:00:00Z",
+        "2026-01-31T12:00:00+99:00",
+        "0001-01-01T00:00:00+01:00",
+        "2026-01-31T12:00:00.Z",
+        "２026-01-31T12:00:00Z",
+        "2026-01-31T12:00:00Z/2026-01-31T11:00:00Z",
+        "2026-01-31T12:00:00Z/2026-01-31T13:00:00Z/2026-01-31T14:00:00Z",
+        ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"],
+    ],
+    "minDuration": ["", "-1", "+1", "1.5", "1,2", "x", "nan", "inf", "1e3", "9" * 10, "٣", ["1", "2"]],
+    "maxDuration": ["", "-1", "1,2", ["1", "2"]],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in WRONG for value in WRONG[name]], ids=label)
+def test_wrong_values_are_named(name: str, value: str | list[str]) -> None:
+    """Each is refused with 400, and the client reads which parameter it is."""
+    with pytest.raises(InvalidParameterError, match=f"^'{name}' must ") as refused:
+        parse(**{name: value})
+    assert refused.value.http_status_code == 400
+
+
+def test_limits_that_nothing_fits_are_refused() -> None:
+    """The least duration is not above the greatest."""
+    with pytest.raises(InvalidParameterError, match="'minDuration' must not be greater than 'maxDuration'"):
+        parse(minDuration="2", maxDuration="1")
+
+
+# ---------------------------------------------------------------- which jobs fit
+
+
+def fits(job: Job, given: JobFilter, now: datetime) -> bool:
+    """What the standard says of one job."""
+    seconds = (job.finished or now) - job.started if job.started else None
+    return (
+        (not given.process_ids or job.process_id in given.process_ids)
+        and (not given.statuses or job.status in given.statuses)
+        and (given.created_from is None or job.created >= given.created_from)
+        and (given.created_until is None or job.created <= given.created_until)
+        and (given.min_seconds is None or (seconds is not None and seconds >= timedelta(seconds=given.min_seconds)))
+        and (given.max_seconds is None or (seconds is not None and seconds <= timedelta(seconds=given.max_seconds)))
+    )
+
+
+def test_exactly_the_jobs_that_fit_are_listed(job_store: JobStore) -> None:
+    """
+    Every filter and all of them together leave out what does not fit, and nothing else: from the page and from the
+    count. Ended jobs last from start to end, running ones until now; those that have not started have no duration.
+    """
+    now = datetime.now(UTC)
+    for number in range(60):
+        created = NOON + timedelta(minutes=number)
+        status = list(JobStatus)[number % 5]
+        columns: dict[str, Any] = {"status": status, "created": created}
+        if status is not JobStatus.ACCEPTED:
+            columns["started"] = created if status.is_terminal else now - timedelta(seconds=1000 * number)
+        if status.is_terminal:
+            columns["finished"] = created + timedelta(seconds=number % 7)
+        if number == 4:
+            # dismissed before it started
+            assert status is JobStatus.DISMISSED
+            del columns["started"]
+        job_store.add(f"{number}", "abc"[number % 3], columns)
+    every, number_matched = job_store.list_jobs()
+    assert number_matched == 60
+    choices = product(
+        [frozenset(), frozenset("a"), frozenset("bc"), frozenset("d")],
+        [frozenset(), frozenset({JobStatus.RUNNING}), frozenset(TERMINAL)],
+        [None, NOON + timedelta(minutes=10)],
+        [None, NOON + timedelta(minutes=50)],
+        [None, 0, 3],
+        [None, 3, 20_500],
+    )
+    for given in (JobFilter(*choice) for choice in choices):
+        found, number_matched = job_store.list_jobs(given)
+        wanted = [job.job_id for job in every if fits(job, given, datetime.now(UTC))]
+        assert ([job.job_id for job in found], number_matched) == (wanted, len(wanted)), given
+
+
+def test_the_list_filters_by_status(job_store: JobStore) -> None:
+    """A status keeps the others out of the page and out of the count."""
+    made = {status: ended(job_store, status).job_id for status in TERMINAL}
+    made[JobStatus.RUNNING] = running(job_store).job_id
+    made[JobStatus.ACCEPTED] = accepted(job_store).job_id
+    assert set(made) == set(JobStatus)
+    for status, job_id in made.items():
+        found, number_matched = job_store.list_jobs(JobFilter(statuses=frozenset({status})), limit=10)
+        assert ([job.job_id for job in found], number_matched) == ([job_id], 1)
+
+
+def test_jobs_of_the_same_moment_keep_their_order(job_store: JobStore) -> None:
+    """Pages follow each other without gap or repetition, whatever the times of creation."""
+    for number in range(9):
+        job_store.add(f"{number}", "a", {"status": JobStatus.ACCEPTED, "created": NOON - timedelta(days=number // 3)})
+    pages = [job_store.list_jobs(limit=2, offset=offset)[0] for offset in range(0, 9, 2)]
+    assert "".join(job.job_id for page in pages for job in page) == "210543876"
+
+
+# ---------------------------------------------------------------- what it costs
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def large_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL
+) -> Iterator[JobStore]:
+    """20,000 jobs, nearly all of them successful; of each thing that is looked for there are a few old ones."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('large')}/jobs.db"
+    else:
+        postgresql.execute("CREATE DATABASE large_store")
+        url = postgresql.url("large_store").render_as_string(hide_password=False)
+    store = JobStore(Database(url, timeout=10))
+    columns = {"message": "", "progress": 0, "request": {}, "recorded": False, "runner_id": "runner"}
+    rows = [
+        columns
+        | {
+            "job_id": f"{number}",
+            "process_id": "rare" if number < 5 else "usual",
+            "status": JobStatus.FAILED if number < 5 else JobStatus.SUCCESSFUL,
+            "created": NOON + timedelta(minutes=number),
+            "updated": NOON,
+            "started": NOON,
+            "finished": NOON + timedelta(seconds=1000 if number < 5 else number % 100),
+        }
+        for number in range(MANY)
+    ]
+    with store.database.write() as connection:
+        connection.execute(insert(jobs), rows)
+    if not store.database.is_sqlite:
+        postgresql.execute("VACUUM ANALYZE ogc_jobs", database="large_store")
+    yield store
+    store.database.dispose()
+    if request.param == "postgresql":
+        postgresql.execute("DROP DATABASE large_store WITH (FORCE)")
+
+
+LOOKED_FOR = {
+    "everything": (JobFilter(), "ix_ogc_jobs_created"),
+    "status": (JobFilter(statuses=frozenset({JobStatus.FAILED})), "ix_ogc_jobs_status_created"),
+    "statuses": (
+        JobFilter(statuses=frozenset({JobStatus.FAILED, JobStatus.DISMISSED})),
+        "ix_ogc_jobs_status_created",
+    ),
+    "process": (JobFilter(process_ids=frozenset({"rare"})), "ix_ogc_jobs_process_id_created"),
+    "processes": (JobFilter(process_ids=frozenset({"rare", "none"})), "ix_ogc_jobs_process_id_created"),
+    "until": (JobFilter(created_until=NOON + timedelta(minutes=4)), "ix_ogc_jobs_created"),
+    "from": (JobFilter(created_from=NOON + timedelta(minutes=MANY - 5)), "ix_ogc_jobs_created"),
+    "at least": (JobFilter(min_seconds=999), "ix_ogc_jobs_duration"),
+    "between": (JobFilter(min_seconds=999, max_seconds=1001), "ix_ogc_jobs_duration"),
+}
+
+
+def looked_for(store: JobStore, given: JobFilter) -> tuple[list[Job], str, Any]:
+    """The first page of the jobs that fit, and the statement that found them, with its values."""
+    statements = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        statements.append((statement, values))
+
+    event.listen(store.database._engine, "before_cursor_execute", remember)
+    try:
+        found, _ = store.list_jobs(given, limit=PAGE)
+    finally:
+        event.remove(store.database._engine, "before_cursor_execute", remember)
+    ((statement, values),) = (one for one in statements if "ogc_jobs" in one[0])
+    return found, statement, values
+
+
+@pytest.mark.parametrize("what", LOOKED_FOR)
+def test_an_index_finds_the_jobs(large_store: JobStore, what: str) -> None:
+    """
+    The database tells that it uses the filter's index, and reads a small part of the jobs: on SQLite counted in steps
+    of its virtual machine (more than one for each row that it looks at), on PostgreSQL in rows.
+    """
+    given, index = LOOKED_FOR[what]
+    found, statement, values = looked_for(large_store, given)
+    assert len(found) == (PAGE if what == "everything" else 5)
+    with large_store.database.read() as connection:
+        if large_store.database.is_sqlite:
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+            driver: Any = connection.connection.driver_connection
+            steps: list[None] = []
+            driver.set_progress_handler(lambda: steps.append(None), 10)
+            connection.exec_driver_sql(statement, values).all()
+            driver.set_progress_handler(None, 0)
+            effort = len(steps) * 10
+        else:
+            (explained,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values).scalars()
+            plan, effort = json.dumps(explained), rows_read(explained[0]["Plan"])
+    assert index in plan
+    assert effort < MANY / 10
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    """Rows that the scans of a plan of PostgreSQL looked at."""
+    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if "Scan" in plan["Node Type"] else 0
+    return int(own * plan["Actual Loops"]) + sum(map(rows_read, plan.get("Plans", [])))
