@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "ogc_schemas"
 @cache
 def registry() -> Registry:
     """Every schema of the folder by its ``$id``; what is not there is an error, never fetched."""
-    resources = (Resource.from_contents(json.loads(path.read_text())) for path in FOLDER.glob("*.json"))
+    resources = (Resource.from_contents(json.loads(path.read_text())) for path in FOLDER.rglob("*.json"))
     return Registry().with_resources((str(resource.id()), resource) for resource in resources)
 
 
@@ -23,7 +23,7 @@ def validate(document: Any, schema_name: str) -> None:
     Hold *document* against one of OGC's schemas.
 
     Args:
-        schema_name: Of the file, without its suffix: ``process``.
+        schema_name: Of the file, without its suffix: ``process``, ``relaxed/results``.
 
     Raises:
         jsonschema.ValidationError: It does not fit.
