@@ -5,7 +5,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from pygeoapi.api import API, APIRequest
-from pygeoapi.formats import F_HTML, F_JSON, FORMAT_TYPES
+from pygeoapi.formats import F_HTML, F_JSON
 from pygeoapi.util import get_from_headers, to_json
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
@@ -14,6 +14,7 @@ from werkzeug.wsgi import FileWrapper
 from pygeoapi_prefect.ogcapi.boundary import Answer, headers_of, within_boundary
 from pygeoapi_prefect.results import Response, StoredFile
 
+JSON = "application/json"
 MULTIPART = "multipart/related"
 
 _PIECE_BYTES = 256 * 1024
@@ -33,7 +34,7 @@ def get_job_result(original: Callable[..., Answer], api: API, request: APIReques
         prefers_json=is_page or prefers_json(request),
         outputs=outputs,
     )
-    if is_page and not outputs and response.media_type == FORMAT_TYPES[F_JSON]:
+    if is_page and not outputs and response.media_type == JSON:
         return original(api, request, job_id)
     return answer_with(api, request, response)
 
@@ -43,8 +44,7 @@ def prefers_json(request: APIRequest) -> bool:
     if request.params.get("f") == F_JSON:
         return True
     accepted = parse_accept_header(get_from_headers(request.headers, "accept") or None, MIMEAccept)
-    best: str | None = accepted.best_match([MULTIPART, FORMAT_TYPES[F_JSON]])
-    return best == FORMAT_TYPES[F_JSON]
+    return accepted.best_match([MULTIPART, JSON]) == JSON
 
 
 def _wanted_outputs(request: APIRequest) -> list[str]:
@@ -66,7 +66,7 @@ def answer_with(api: API, request: APIRequest, response: Response) -> Answer:
         headers["Content-Length"] = str(content.value.size)
         return headers, response.status, FileWrapper(content.open(), _PIECE_BYTES)
     content = response.loaded()
-    if response.media_type == FORMAT_TYPES[F_JSON] and not isinstance(content, bytes):
+    if response.media_type == JSON and not isinstance(content, bytes):
         content = to_json(content, api.pretty_print)
     elif isinstance(content, str):
         content = content.encode()

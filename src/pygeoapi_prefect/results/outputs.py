@@ -1,7 +1,6 @@
 """Every manifest as one mapping of outputs, and what an output is."""
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -122,7 +121,7 @@ class Output:
             if value.get("encoding") == "base64" and isinstance(content, str):
                 try:
                     content = base64.b64decode(content, validate=True)
-                except binascii.Error:
+                except ValueError:
                     return cls(output_id, media_type, value)
             return cls(output_id, safe_media_type(value["mediaType"]), content, as_made=value)
         if _is(InputReference, value):
