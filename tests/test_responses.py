@@ -3,6 +3,8 @@
 import base64
 import email
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from email.message import Message
 from http import HTTPStatus
@@ -11,6 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
+import fsspec
+import httpx
 import pytest
 
 from ogc_schema import validate
@@ -28,6 +32,7 @@ from pygeoapi_prefect.results import (
 from pygeoapi_prefect.results.http_headers import disposition, safe_media_type
 from pygeoapi_prefect.results.multipart import Part, multipart_related
 from pygeoapi_prefect.results.responses import LARGE_BYTES
+from serving import eventually, free_port
 
 JSON, GEOJSON, TEXT, HTML = "application/json", "application/geo+json", "text/plain", "text/html"
 PNG = b"\r\n--\r\n\x00\xff" + bytes(range(256)) * 40 + b"\r\n"
@@ -432,3 +437,75 @@ class TestFiles:
         store.delete("job-1")
         assert answer(store, manifest, {"outputs": ["number"]}).content == 1
         assert answer(store, manifest, {"outputs": {"image": REFERENCE}}).status == HTTPStatus.NO_CONTENT
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResultStore]:
+    """A result store in a bucket of a real S3 server."""
+    port = free_port()
+    with (tmp_path_factory.mktemp("s3") / "s3.log").open("wb") as log:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        client = {"endpoint_url": f"http://127.0.0.1:{port}", "region_name": "eu-central-1"}
+        options = {"key": "key", "secret": "secret", "client_kwargs": client}
+        eventually(lambda: is_up(client["endpoint_url"]), within=30, what="an answer of the S3 server")
+        fsspec.filesystem("s3", **options).mkdir("outputs")
+        yield ResultStore("s3://outputs/below", options)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+class TestObjectStore:
+    """Result stores that answer links themselves."""
+
+    LINKS = OutputLinks(LINKS.base_url, LINKS.job_id, 60)
+
+    def test_signed_links(self, bucket: ResultStore) -> None:
+        """A file has a link that works without credentials, for so long; what is in no file has one of this server."""
+        request = {"outputs": dict.fromkeys(SEVERAL, REFERENCE), "response": "document"}
+        document = answer(bucket, values(bucket, **SEVERAL), request, links=self.LINKS).content
+        assert (document["number"]["href"], document["text"]["href"]) == (f"{HREF}number", f"{HREF}text")
+        signed = document["image"]["href"]
+        assert signed.startswith(f"{bucket.options['client_kwargs']['endpoint_url']}/outputs/below/job-1/1/image?")
+        response = httpx.get(signed)
+        assert (response.status_code, response.content) == (200, PNG)
+        assert response.headers["content-type"] == document["image"]["type"] == "image/png"
+        lifetime = parse_qs(urlsplit(signed).query)
+        assert lifetime.get("X-Amz-Expires", ["60"]) == ["60"]
+
+    def test_in_every_form(self, bucket: ResultStore) -> None:
+        """The store's links stand in headers and in parts as well."""
+        manifest = values(bucket, **SEVERAL)
+        raw = answer(bucket, manifest, {"outputs": {"image": REFERENCE}}, links=self.LINKS)
+        href = raw.headers["Link"].partition("<")[2].partition(">")[0]
+        assert httpx.get(href).content == PNG
+        both = parts_of(answer(bucket, manifest, {"outputs": {"image": REFERENCE, "text": {}}}, links=self.LINKS))
+        assert httpx.get(both["<image>"]["Content-Location"]).content == PNG
+
+    def test_the_server_s_links_where_configured(self, bucket: ResultStore) -> None:
+        """Without the setting nobody is sent to the store."""
+        request = {"outputs": {"image": REFERENCE}, "response": "document"}
+        document = answer(bucket, values(bucket, **SEVERAL), request).content
+        assert document["image"]["href"] == f"{HREF}image"
+
+    def test_credentials_that_cannot_sign(
+        self, bucket: ResultStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        """Then this server's links are as good, and the operator reads why."""
+        for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "nothing"))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        without = ResultStore(bucket.url, {"client_kwargs": bucket.options["client_kwargs"]})
+        request = {"outputs": {"image": REFERENCE}, "response": "document"}
+        document = answer(without, values(bucket, **SEVERAL), request, links=self.LINKS).content
+        assert document["image"]["href"] == f"{HREF}image"
+        assert [record for record in caplog.records if "signs no URLs" in record.getMessage()]
