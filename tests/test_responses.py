@@ -503,6 +503,8 @@ class TestObjectStore:
         """Then this server's links are as good, and the operator reads why."""
         for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
             monkeypatch.setenv(name, str(tmp_path / "nothing"))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         without = ResultStore(bucket.url, {"client_kwargs": bucket.options["client_kwargs"]})
         request = {"outputs": {"image": REFERENCE}, "response": "document"}
