@@ -125,13 +125,17 @@ def _whole(store: ResultStore, stored: StoredValue, wants_document: bool) -> Res
 
 def _raw(output: Output) -> Response:
     content = output.content
-    is_text = isinstance(content, str) or (isinstance(content, StoredFile) and content.value.form == "text")
     headers = protection(output.media_type)
-    if isinstance(content, bytes) or (isinstance(content, StoredFile) and not is_text):
+    if not _is_text(output) and isinstance(content, bytes | StoredFile):
         headers["Content-Disposition"] = disposition(output.output_id, output.media_type)
     if isinstance(content, StoredFile) and content.value.size <= LARGE_BYTES:
         content = content.read()
-    return Response(content_type(output.media_type, is_text=is_text), content, headers=headers)
+    return Response(content_type(output.media_type, is_text=_is_text(output)), content, headers=headers)
+
+
+def _is_text(output: Output) -> bool:
+    content = output.content
+    return content.value.form == "text" if isinstance(content, StoredFile) else isinstance(content, str)
 
 
 def _document(read: Sequence[Output], linked: Mapping[str, dict[str, str]], wanted: Any) -> Response:
@@ -149,8 +153,7 @@ def _multipart(read: Sequence[Output], linked: Mapping[str, dict[str, str]]) -> 
     def part(output: Output) -> Part:
         if output.output_id in linked:
             return Part(output.output_id, output.media_type, location=linked[output.output_id]["href"])
-        response = _raw(output)
-        return Part(output.output_id, response.media_type, output.data())
+        return Part(output.output_id, content_type(output.media_type, is_text=_is_text(output)), output.data())
 
     media_type, body = multipart_related([part(output) for output in read])
     return Response(media_type, body, headers=protection(media_type))
