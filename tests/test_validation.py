@@ -68,7 +68,7 @@ def test_every_violation_is_told_at_once() -> None:
     """Nobody has to send a request five times to learn of five mistakes; a pointer leads to each."""
     body = {
         "inputs": {"message": 5, "nam/e~": "Ada"},
-        "outputs": {"echo": {"transmissionMode": "reference"}, "other": {}},
+        "outputs": {"echo": {"transmissionMode": "mail"}, "other": {}},
         "response": "xml",
         "subscriber": {"successUri": "ftp://example.org"},
     }
