@@ -315,7 +315,7 @@ def test_a_description_of_a_whole_function():
         "description": "Computed from red and near infrared,\nover all scenes.",
         "version": "2.1.0",
         "jobControlOptions": ["sync-execute", "async-execute", "dismiss"],
-        "outputTransmission": ["value"],
+        "outputTransmission": ["value", "reference"],
         "links": [],
     }
     assert {key: (one["title"], one.get("description"), one["minOccurs"]) for key, one in inputs.items()} == {

@@ -322,7 +322,7 @@ def test_description_is_valid(process):
     root = json.loads((SCHEMAS / "process.json").read_text())
     jsonschema.Draft7Validator(root, registry=registry).validate(process.metadata)
     assert process.metadata["jobControlOptions"] == ["sync-execute", "async-execute", "dismiss"]
-    assert process.metadata["outputTransmission"] == ["value"]
+    assert process.metadata["outputTransmission"] == ["value", "reference"]
 
 
 def test_the_example_request_works(process):

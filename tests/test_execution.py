@@ -244,3 +244,101 @@ def test_requests_are_checked_behind_every_front(tmp_path, arguments):
     with pytest.raises(InvalidInputsError):
         manager.execute_process("hello-world", **arguments)
     assert not (tmp_path / "jobs.db").exists()
+
+
+def results(server, job_id, accept=None, **params):
+    """Of a job; without ``Accept`` unless it is given."""
+    request = server.client.build_request("GET", f"/jobs/{job_id}/results", params=params)
+    del request.headers["Accept"]
+    request.headers.update({} if accept is None else {"Accept": accept})
+    return server.client.send(request)
+
+
+@pytest.fixture(scope="module")
+def job_id(server):
+    """A job with the outputs ``a`` and ``b``."""
+    job_id = server.submit("several")
+    server.wait_for(job_id, "successful")
+    return job_id
+
+
+class TestOutputs:
+    @pytest.mark.parametrize(
+        ("accept", "is_document"),
+        [
+            (None, False),
+            ("*/*", False),
+            ("multipart/*", False),
+            ("multipart/related, application/json;q=0.5", False),
+            ("application/json;q=0.5, */*", False),
+            ("image/png", False),
+            ("application/json", True),
+            ("application/json, text/plain, */*", True),
+            ("multipart/related;q=0.5, application/json;q=0.6", True),
+            ("multipart/related;q=0.001, */*", True),
+        ],
+    )
+    def test_accept_chooses_the_form_of_several(self, server, job_id, accept, is_document):
+        """Several raw outputs are a multipart, but for clients that would rather have JSON."""
+        response = results(server, job_id, accept)
+        assert response.status_code == 200
+        assert response.headers["Content-Type"].partition(";")[0] == (
+            "application/json" if is_document else "multipart/related"
+        )
+        assert not is_document or response.json() == {"a": "A", "b": "B"}
+
+    def test_f_json_is_a_document(self, server, job_id):
+        """pygeoapi's own parameter counts more than ``Accept``."""
+        assert results(server, job_id, "*/*", f="json").json() == {"a": "A", "b": "B"}
+
+    def test_pages(self, server, job_id):
+        """A browser gets pygeoapi's page of JSON results, and everything else as it is."""
+        page = results(server, job_id, "text/html,application/xml;q=0.9,*/*;q=0.8")
+        assert page.headers["Content-Type"] == "text/html"
+        octets = server.execute("bytes", {"size": 10}).headers["Location"].rpartition("/")[2]
+        assert results(server, octets, f="html").content == bytes(range(10))
+
+    @pytest.mark.parametrize("form", ["raw", "document"])
+    @pytest.mark.parametrize("mode", ["value", "reference"])
+    def test_later_is_as_at_once(self, server, form, mode):
+        """The synchronous answer is byte for byte that of the results, now and later, of an asynchronous job too."""
+        request = {"outputs": {"a": {}, "b": {"transmissionMode": mode}}, "response": form}
+        first = server.execute("several", **request)
+        job_id = server.submit("several", **request)
+        server.wait_for(job_id, "successful")
+        own = first.headers["Location"].rpartition("/")[2]
+        again = server.results(own)
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        assert again.headers["Content-Type"] == first.headers["Content-Type"]
+        if mode == "value":
+            assert server.results(job_id).content == first.content
+
+    def test_references(self, server):
+        """204 with a link to each output and to the job; what a link leads to is the output."""
+        outputs = {"a": {"transmissionMode": "reference"}, "b": {"transmissionMode": "reference"}}
+        response = server.execute("several", outputs=outputs)
+        assert (response.status_code, response.content) == (204, b"")
+        links = [link.partition(">") for link in response.headers["Link"].split(", <")]
+        found = {rest.rpartition("title=")[2]: href.lstrip("<") for href, _, rest in links if "results" in rest}
+        assert [server.client.get(href).json() for href in (found['"a"'], found['"b"'])] == ["A", "B"]
+        assert response.headers["Link"].endswith('rel="monitor"; type="application/json"')
+
+    def test_one_by_one(self, server, job_id):
+        """``outputs`` chooses among the outputs; what there is not is the standard's problem."""
+        assert results(server, job_id, outputs="b").json() == "B"
+        assert results(server, job_id, f="json", outputs="b,a").json() == {"b": "B", "a": "A"}
+        problem = assert_problem(results(server, job_id, outputs="a,sound"), 404)
+        assert problem["type"].endswith("/no-such-output")
+        assert "'sound'" in problem["detail"]
+
+    @pytest.mark.parametrize("encoding", ["identity", "gzip"])
+    def test_large_outputs(self, server, encoding):
+        """Outputs that are sent in pieces come whole, with their size."""
+        job_id = server.submit("bytes", {"size": 9_000_000})
+        server.wait_for(job_id, "successful")
+        response = server.client.get(f"/jobs/{job_id}/results", headers={"Accept-Encoding": encoding})
+        assert response.content == (bytes(range(256)) * 40_000)[:9_000_000]
+        assert response.headers["Content-Length"] == "9000000"
+        assert response.headers["Content-Disposition"] == 'inline; filename="result.bin"'
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert server.client.head(f"/jobs/{job_id}/results").headers["Content-Length"] == "9000000"

@@ -36,6 +36,14 @@ def test_fronts_behave_alike(tmp_path, front):
         assert_problem(server.execute("fail"), 500)
         assert_problem(server.execute("broken-import"), 503)
         assert server.execute("bytes", {"size": 300}).content == (bytes(range(256)) * 2)[:300]
+        assert server.execute("bytes", {"size": 9_000_000}).content == (bytes(range(256)) * 40_000)[:9_000_000]
+        several = server.execute("several")
+        assert several.headers["content-type"].startswith("multipart/related")
+        assert server.client.get(f"{several.headers['Location']}/results", params={"outputs": "b"}).json() == "B"
+        outputs = {"a": {"transmissionMode": "reference"}}
+        by_reference = server.execute("several", outputs=outputs)
+        assert (by_reference.status_code, by_reference.content) == (204, b"")
+        assert by_reference.headers["Link"].startswith(f"<{by_reference.headers['Location']}/results?outputs=a>")
         assert server.client.get("/jobs", params={"f": "html"}).headers["content-type"].startswith("text/html")
     finally:
         server.stop()

@@ -121,7 +121,7 @@ class TestDescriptions:
         for key in ("title", "description", "keywords", "version", "example"):
             assert described[key] == METADATA[key]
         assert described["id"] == "shout"
-        assert described["outputTransmission"] == ["value"]
+        assert described["outputTransmission"] == ["value", "reference"]
         assert described["inputs"]["words"] == METADATA["inputs"]["words"] | {"minOccurs": 1, "maxOccurs": 1}
         assert described["inputs"]["politely"]["schema"] == {"type": "boolean"}
         assert described["outputs"] == METADATA["outputs"]

@@ -46,34 +46,51 @@ def stored_again(manifest: dict[str, Any]) -> dict[str, Any]:
 def answer(store: ResultStore, media_type: Any, value: Any, declared: list[str], **request: Any) -> Response:
     as_returned = request.pop("as_returned", False)
     manifest = store_return(store, "job/1", media_type, value, declared)
-    return respond(store, stored_again(manifest), request, as_returned=as_returned)
+    return respond_to(store, manifest, request, as_returned=as_returned)
+
+
+def respond_to(store: ResultStore, manifest: dict[str, Any], request: dict[str, Any], **kwargs: Any) -> Response:
+    """The response without its further headers, to a client that would rather have JSON."""
+    options = {"as_returned": False, "prefers_json": True, **kwargs}
+    response = respond(store, stored_again(manifest), request, **options)
+    return Response(response.media_type, response.loaded())
+
+
+def qualified(value: Any, media_type: str = JSON) -> dict[str, Any]:
+    return {"value": value, "mediaType": media_type}
 
 
 # (declared outputs, media type, value, raw response, document response)
 MEANINGS: dict[str, tuple[list[str], str | None, Any, tuple[str, Any], tuple[str, Any]]] = {
     "one output, wrapped": (["a"], JSON, {"id": "a", "value": 5}, (JSON, 5), (JSON, {"a": 5})),
-    "one output, plain": (["a"], JSON, {"x": 1}, (JSON, {"x": 1}), (JSON, {"a": {"x": 1}})),
+    "one output, plain": (["a"], JSON, {"x": 1}, (JSON, {"x": 1}), (JSON, {"a": qualified({"x": 1})})),
     "one output, another's id": (
         ["a"],
         JSON,
         {"id": "b", "value": 5},
         (JSON, {"id": "b", "value": 5}),
-        (JSON, {"a": {"id": "b", "value": 5}}),
+        (JSON, {"a": qualified({"id": "b", "value": 5})}),
     ),
     "one output, wrapped and more": (
         ["a"],
         JSON,
         {"id": "a", "value": 5, "unit": "m"},
         (JSON, {"id": "a", "value": 5, "unit": "m"}),
-        (JSON, {"a": {"id": "a", "value": 5, "unit": "m"}}),
+        (JSON, {"a": qualified({"id": "a", "value": 5, "unit": "m"})}),
     ),
-    "one output, a map of itself is its value": (["a"], JSON, {"a": 5}, (JSON, {"a": 5}), (JSON, {"a": {"a": 5}})),
-    "one output, text": (["a"], "text/plain", "ü", ("text/plain", "ü"), (JSON, {"a": "ü"})),
+    "one output, a map of itself is its value": (
+        ["a"],
+        JSON,
+        {"a": 5},
+        (JSON, {"a": 5}),
+        (JSON, {"a": qualified({"a": 5})}),
+    ),
+    "one output, text": (["a"], "text/plain", "ü", ("text/plain; charset=utf-8", "ü"), (JSON, {"a": "ü"})),
     "one output, markup": (
         ["a"],
         "text/html",
         "<p>",
-        ("text/html", "<p>"),
+        ("text/html; charset=utf-8", "<p>"),
         (JSON, {"a": {"value": "<p>", "mediaType": "text/html"}}),
     ),
     "one output, bytes": (
@@ -89,7 +106,7 @@ MEANINGS: dict[str, tuple[list[str], str | None, Any, tuple[str, Any], tuple[str
         ["a"],
         JSON,
         {"value": "<a/>", "mediaType": "text/xml"},
-        ("text/xml", "<a/>"),
+        ("text/xml; charset=utf-8", "<a/>"),
         (JSON, {"a": {"value": "<a/>", "mediaType": "text/xml"}}),
     ),
     "one output, qualified bytes": (
@@ -150,15 +167,14 @@ def test_the_one_output_that_was_asked_for(store: ResultStore, told: Any) -> Non
     """What a processor returns that was told to make one of several outputs is that output."""
     manifest = store_return(store, "job/1", "image/png", PNG, ["a", "b"], requested_outputs=told)
     request = {"outputs": told, "response": "document"}
-    document = respond(store, stored_again(manifest), request, as_returned=False).content
-    assert list(document) == ["b"]
-    assert respond(store, stored_again(manifest), {"outputs": told}, as_returned=False) == Response("image/png", PNG)
+    assert list(respond_to(store, manifest, request).content) == ["b"]
+    assert respond_to(store, manifest, {"outputs": told}) == Response("image/png", PNG)
 
 
 def test_an_output_that_is_not_declared_means_nothing(store: ResultStore) -> None:
     """A selection of something unknown leaves the return as it is."""
     manifest = store_return(store, "job/1", "image/png", PNG, ["a", "b"], requested_outputs=["z"])
-    assert respond(store, stored_again(manifest), {}, as_returned=False) == Response("image/png", PNG)
+    assert respond_to(store, manifest, {}) == Response("image/png", PNG)
 
 
 SELECTIONS: dict[str, tuple[Any, Any]] = {

@@ -127,7 +127,7 @@ def test_a_description_is_read_by_pythons_names():
     assert process_description.inputs["name"].min_occurs == 1
     assert process_description.inputs["message"].min_occurs == 0
     assert process_description.inputs["name"].max_occurs == 1
-    assert process_description.output_transmission == [schemas.TransmissionMode.VALUE]
+    assert process_description.output_transmission == list(schemas.TransmissionMode)
     assert process_description.links == []
 
 

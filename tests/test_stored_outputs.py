@@ -23,15 +23,15 @@ def store(tmp_path: Path) -> ResultStore:
 
 def answer(store: ResultStore, values, **request):
     manifest = json.loads(json.dumps(outputs_manifest(values)))
-    response = respond(store, manifest, request, as_returned=False)
-    return response.media_type, response.content
+    response = respond(store, manifest, request, as_returned=False, prefers_json=True)
+    return response.media_type, response.loaded()
 
 
 class TestValues:
     def test_one_output_is_the_response(self, store: ResultStore) -> None:
         """Raw: in its own media type."""
         values = {"a": store_value(store, "j/1", "a", "text/plain", "x")}
-        assert answer(store, values) == ("text/plain", "x")
+        assert answer(store, values) == ("text/plain; charset=utf-8", "x")
         assert answer(store, values, response="document") == (JSON, {"a": "x"})
 
     def test_several_are_selected(self, store: ResultStore, tmp_path: Path) -> None:
@@ -56,11 +56,11 @@ class TestValues:
         assert "nothing.tif" not in caught.value.client_message
 
     def test_large_json_files_are_json(self, store: ResultStore, tmp_path: Path) -> None:
-        """A stored file of JSON is an object in a document, and the very bytes raw."""
+        """A stored file of JSON is its value in a document, and the very bytes raw."""
         file = tmp_path / "a.json"
         file.write_text(json.dumps({"numbers": list(range(5000))}))
         values = {"a": store_value(store, "j/1", "a", JSON, file)}
-        assert answer(store, values, response="document")[1]["a"]["numbers"][-1] == 4999
+        assert answer(store, values, response="document")[1]["a"]["value"]["numbers"][-1] == 4999
         assert answer(store, values)[1] == file.read_bytes()
 
     @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "a/../../b", ""])

@@ -68,7 +68,7 @@ def test_every_violation_is_told_at_once() -> None:
     """Nobody has to send a request five times to learn of five mistakes; a pointer leads to each."""
     body = {
         "inputs": {"message": 5, "nam/e~": "Ada"},
-        "outputs": {"echo": {"transmissionMode": "reference"}, "other": {}},
+        "outputs": {"echo": {"transmissionMode": "mail"}, "other": {}},
         "response": "xml",
         "subscriber": {"successUri": "ftp://example.org"},
     }
@@ -137,7 +137,7 @@ def test_the_shape_of_a_request(body: Any, pointers: list[str]) -> None:
     ids=json.dumps,
 )
 def test_outputs_are_selected(sent: Any, stored: Any) -> None:
-    """As an object or as a list of ids; an empty object selects none, and an output without media types has any."""
+    """As an object or as a list of ids; an empty object stays one, and an output without media types has any."""
     outputs = {"a": {"schema": TIFF}, "b": {"schema": STRING}}
     description = {"inputs": {}, "outputs": outputs, "outputTransmission": ["value", "reference"]}
     assert RequestValidator("p", description).check({"outputs": sent})["outputs"] == stored

@@ -47,7 +47,7 @@ PROCESS_METADATA = {
     ),
     "keywords": ["terrain", "elevation", "slope", "hillshade"],
     "jobControlOptions": ["sync-execute", "async-execute", "dismiss"],
-    "outputTransmission": ["value"],
+    "outputTransmission": ["value", "reference"],
     "links": [
         {
             "type": "text/html",

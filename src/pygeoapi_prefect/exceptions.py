@@ -26,6 +26,7 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     ├─ UnknownJobError (JobNotFoundError) 404
     ├─ ResultNotReadyError 404                      (JobResultNotFoundError)
     ├─ ResultNotAvailableError                      (JobResultNotFoundError)
+    ├─ UnknownOutputError 404                       (JobResultNotFoundError)
     ├─ ResultStoreError 503
     └─ BackendUnavailableError (ProcessorExecuteError) 503
        ├─ JobStoreUnavailableError
@@ -310,6 +311,14 @@ class ResultNotAvailableError(PygeoapiPrefectError, host.JobResultNotFoundError)
     http_status_code = HTTPStatus.NOT_FOUND
     ogc_exception_code = f"{OGC_EXCEPTIONS}/result-not-available"
     default_client_message = "The job has no result."
+
+
+class UnknownOutputError(PygeoapiPrefectError, host.JobResultNotFoundError):
+    """The job has results, but not this output."""
+
+    http_status_code = HTTPStatus.NOT_FOUND
+    ogc_exception_code = f"{OGC_EXCEPTIONS}/no-such-output"
+    default_client_message = "The job has no output of that identifier."
 
 
 class ResultStoreError(PygeoapiPrefectError):

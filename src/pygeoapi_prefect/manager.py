@@ -6,7 +6,7 @@ import logging
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
@@ -154,11 +154,11 @@ class PrefectManager(BaseManager):
             "subscriber": subscriber_urls(subscriber),
         }
         wants_async = execution_mode is RequestedProcessExecutionMode.respond_async
-        execution = self.execute(process_id, body, Preferences(respond_async=wants_async))
+        execution = self.execute(process_id, body, Preferences(respond_async=wants_async), prefers_json=True)
         if execution.response is None:
             return execution.job.job_id, DEFAULT_MEDIA_TYPE, None, HostJobStatus.accepted, RESPOND_ASYNC
         response = execution.response
-        return execution.job.job_id, response.media_type, response.content, HostJobStatus.successful, None
+        return execution.job.job_id, response.media_type, response.loaded(), HostJobStatus.successful, None
 
     def execute(
         self,
@@ -168,6 +168,7 @@ class PrefectManager(BaseManager):
         *,
         idempotency_key: str | None = None,
         base_url: str | None = None,
+        prefers_json: bool = False,
     ) -> Execution:
         """
         Accept a job, and wait for its end where the request is synchronous.
@@ -177,7 +178,9 @@ class PrefectManager(BaseManager):
             body: The execute request. Besides the standard's members it may have a ``jobID`` that the client proposes.
             preferences: Of the client.
             idempotency_key: The client's, by which it may send the request again.
-            base_url: Of the server, for links in what the job's runner sends; None where it is not known.
+            base_url: Of the server, for links in what the job's runner sends and to outputs by reference; None where it
+                is not known.
+            prefers_json: Whether the client would rather have several raw outputs as a document than as a multipart.
 
         Returns:
             The execution.
@@ -224,7 +227,9 @@ class PrefectManager(BaseManager):
             applied.append(f"wait={preferences.wait}")
         return Execution(
             job=self._web_process.store.job(job_id) if ended is None else ended.job,
-            response=None if ended is None else self._web_process.respond(ended),
+            response=None
+            if ended is None
+            else self._web_process.respond(ended, base_url=base_url, prefers_json=prefers_json),
             applied=tuple(applied),
         )
 
@@ -269,13 +274,32 @@ class PrefectManager(BaseManager):
             ResultNotAvailableError: It was dismissed, or its stored outputs are gone.
             JobFailedError: It failed; with its reason and status.
         """
-        response = self.response_of(job_id)
-        return response.media_type, response.content
+        response = self.response_of(job_id, prefers_json=True)
+        return response.media_type, response.loaded()
 
-    def response_of(self, job_id: str) -> Response:
-        """The whole response; raises as :meth:`get_job_result`."""
+    def response_of(
+        self,
+        job_id: str,
+        *,
+        base_url: str | None = None,
+        prefers_json: bool = False,
+        outputs: Sequence[str] | None = None,
+    ) -> Response:
+        """
+        The whole response; raises as :meth:`get_job_result`.
+
+        Args:
+            job_id: The job.
+            base_url: Of the server, for links to outputs by reference; None: these are answered by value.
+            prefers_json: Whether the client would rather have several raw outputs as a document than as a multipart.
+            outputs: Ids of those that are wanted; None: all.
+
+        Raises:
+            UnknownOutputError: *outputs* names one that there is not.
+        """
         self.start()
-        return self._web_process.respond(self._web_process.store.details(job_id))
+        details = self._web_process.store.details(job_id)
+        return self._web_process.respond(details, base_url=base_url, prefers_json=prefers_json, outputs=outputs)
 
     def delete_job(self, job_id: str) -> bool:
         """

@@ -191,6 +191,8 @@ class ManagerSettings(_Section):
         max_handed_over: Jobs that one runner has in deployments at once.
         prefect_timeout: Seconds that a job waits for a Prefect that cannot be reached before it fails.
         record_backlog: Jobs that may wait to be recorded while Prefect cannot be reached; older ones are given up.
+        output_links: Whose links outputs by reference have: this server's, or for files in an object store the store's.
+        link_lifetime: Seconds that a link of the object store is good for.
         monitor_link: Whether the answer of a synchronous execution links to its job.
         allowed_hosts: Hosts that clients may have asked although they are internal, for
             :class:`~pygeoapi_prefect.references.addresses.AddressPolicy`.
@@ -222,6 +224,8 @@ class ManagerSettings(_Section):
     max_handed_over: int = Field(default=100, ge=1)
     prefect_timeout: float = Field(default=3600, ge=0)
     record_backlog: int = Field(default=10_000, ge=0)
+    output_links: Literal["server", "store"] = "server"
+    link_lifetime: float = Field(default=3600, ge=1, le=7 * 24 * 3600)  # S3 signs no longer ones
     monitor_link: bool = True
     allowed_hosts: tuple[str, ...] = ()
     reference_max_bytes: int = Field(default=1024**3, ge=1)

@@ -3,12 +3,13 @@
 import os
 import threading
 import time
+from collections.abc import Sequence
 
 from pygeoapi_prefect.exceptions import JobFailedError, ResultNotAvailableError, ResultNotReadyError
 from pygeoapi_prefect.jobs import JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.queries import ENDED
-from pygeoapi_prefect.results import Response, ResultStore, respond
+from pygeoapi_prefect.results import OutputLinks, Response, ResultStore, respond
 from pygeoapi_prefect.runner.web_threads import default_sync_waits
 from pygeoapi_prefect.schemas import JobStatus
 from pygeoapi_prefect.settings import ManagerSettings
@@ -79,13 +80,27 @@ class WebProcess:
             self._sync_waits.release()
         return self._store.details(job_id)
 
-    def respond(self, details: JobDetails) -> Response:
+    def respond(
+        self,
+        details: JobDetails,
+        *,
+        base_url: str | None = None,
+        prefers_json: bool = False,
+        outputs: Sequence[str] | None = None,
+    ) -> Response:
         """
         The response with a job's result, in the form that its execute request asked for.
+
+        Args:
+            details: The job.
+            base_url: Of the server, for links to outputs by reference; None: these are answered by value.
+            prefers_json: Whether the client would rather have several raw outputs as a document than as a multipart.
+            outputs: Ids of those that are wanted; None: all.
 
         Raises:
             ResultNotReadyError: The job has not ended.
             ResultNotAvailableError: It was dismissed, or its stored outputs are gone.
+            UnknownOutputError: *outputs* names one that there is not.
             JobFailedError: It failed; with its reason and status.
         """
         job = details.job
@@ -101,4 +116,14 @@ class WebProcess:
             raise ResultNotAvailableError(user_msg="The job was dismissed.")
         if not job.status.is_terminal:
             raise ResultNotReadyError()
-        return respond(self.results, details.result, details.request, as_returned=not self._settings.ogc_compliance)
+        settings = self._settings
+        lifetime = settings.link_lifetime if settings.output_links == "store" else None
+        return respond(
+            self.results,
+            details.result,
+            details.request,
+            as_returned=not settings.ogc_compliance,
+            links=None if base_url is None else OutputLinks(base_url, job.job_id, lifetime),
+            prefers_json=prefers_json,
+            outputs=outputs,
+        )

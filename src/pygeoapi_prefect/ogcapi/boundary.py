@@ -4,7 +4,7 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -42,7 +42,14 @@ class WrappedManager(Protocol):
     def start(self) -> None: ...
     def require_available(self, process_id: str) -> None: ...
     def get_job(self, job_id: str) -> dict[str, Any]: ...
-    def response_of(self, job_id: str) -> Response: ...
+    def response_of(
+        self,
+        job_id: str,
+        *,
+        base_url: str | None = None,
+        prefers_json: bool = False,
+        outputs: Sequence[str] | None = None,
+    ) -> Response: ...
     def execute(
         self,
         process_id: str,
@@ -51,6 +58,7 @@ class WrappedManager(Protocol):
         *,
         idempotency_key: str | None = None,
         base_url: str | None = None,
+        prefers_json: bool = False,
     ) -> Any: ...
 
 

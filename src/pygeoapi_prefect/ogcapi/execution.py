@@ -18,7 +18,7 @@ from pygeoapi_prefect.jobs import Job
 from pygeoapi_prefect.jobs.status_info import status_info
 from pygeoapi_prefect.ogcapi.boundary import Answer, headers_of, within_boundary
 from pygeoapi_prefect.ogcapi.preferences import Preferences
-from pygeoapi_prefect.ogcapi.results import answer_with
+from pygeoapi_prefect.ogcapi.results import answer_with, prefers_json
 from pygeoapi_prefect.results import Response
 
 LOGGER = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def execute_process(original: Callable[..., Answer], api: API, request: APIReque
         Preferences.parse([get_from_headers(request.headers, "Prefer")]),
         idempotency_key=_idempotency_key(request),
         base_url=api.base_url,
+        prefers_json=prefers_json(request),
     )
     job_url = f"{api.base_url}/jobs/{execution.job.job_id}"
     if execution.response is None:

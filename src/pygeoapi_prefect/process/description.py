@@ -167,7 +167,7 @@ def describe(
     described |= {
         "version": version or DEFAULT_VERSION,
         "jobControlOptions": ["sync-execute", "async-execute", "dismiss"],
-        "outputTransmission": ["value"],
+        "outputTransmission": ["value", "reference"],
         "links": [],
         "inputs": signature.inputs,
         "outputs": signature.outputs,

@@ -83,7 +83,7 @@ def describe_by_metadata(
         **{key: value for key, value in metadata.items() if value is not None},
         "id": process_id,
     }
-    described["outputTransmission"] = described.get("outputTransmission") or ["value"]
+    described["outputTransmission"] = described.get("outputTransmission") or ["value", "reference"]
     for part in ("inputs", "outputs"):
         described[part] = {name: _corrected(one) for name, one in (described.get(part) or {}).items()}
     try:

@@ -1,112 +1,159 @@
-"""Manifest and execute request → what the client gets."""
+"""Manifest and request → what the client gets."""
 
-import base64
-import binascii
-import json
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from pygeoapi_prefect.exceptions import ResultNotAvailableError
+from pygeoapi_prefect.results.documents import in_document
+from pygeoapi_prefect.results.http_headers import content_type, disposition, protection, safe_media_type
+from pygeoapi_prefect.results.links import OutputLinks, link_header
+from pygeoapi_prefect.results.multipart import Part, multipart_related
+from pygeoapi_prefect.results.outputs import WHOLE, Output, is_whole, required, selected, stored_outputs
 from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE
-from pygeoapi_prefect.results.store import ResultStore, StoredValue
-from pygeoapi_prefect.schemas import ResponseForm
+from pygeoapi_prefect.results.store import ResultStore, StoredFile, StoredValue
+from pygeoapi_prefect.schemas import ResponseForm, TransmissionMode
+
+LARGE_BYTES = 8 * 1024 * 1024
+"""Files above this size are handed on unread, for a front that can send them in pieces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """*content* is bytes, text, or for ``application/json`` anything that JSON can hold."""
+    """
+    A response with results.
+
+    Attributes:
+        media_type: ``Content-Type``.
+        content: Bytes, text, a large file, or for ``application/json`` anything that JSON can hold.
+        status: HTTP status.
+        headers: Further ones.
+    """
 
     media_type: str
     content: Any
+    status: HTTPStatus = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def loaded(self) -> Any:
+        """*content*, read into memory where it is a file. Raises as :func:`respond`."""
+        return self.content.read() if isinstance(self.content, StoredFile) else self.content
 
 
 def respond(
-    store: ResultStore, manifest: Mapping[str, Any] | None, request: Mapping[str, Any], *, as_returned: bool
+    store: ResultStore,
+    manifest: Mapping[str, Any] | None,
+    request: Mapping[str, Any],
+    *,
+    as_returned: bool,
+    links: OutputLinks | None = None,
+    prefers_json: bool = False,
+    outputs: Sequence[str] | None = None,
 ) -> Response:
     """
-    Make the response of an execute request from the stored result.
+    Make the response of an execute request from the stored result. The same arguments make the same response.
 
     Args:
         store: Where the values are.
         manifest: From the job's row.
         request: The execute request; ``outputs`` selects, ``response`` says in which form.
         as_returned: Answer what the process returned, as pygeoapi's own managers do.
+        links: For outputs by reference; None: they are answered by value.
+        prefers_json: Several raw outputs are a document, where they are a multipart else.
+        outputs: Ids of those that a request for results wants, of those that the execute request selected; by value,
+            and one alone raw. None or empty: all.
 
     Raises:
+        UnknownOutputError: *outputs* names one that there is not.
         ResultNotAvailableError: There is no result, or its file is gone.
         ResultStoreError: The store cannot be read.
 
     Source:
-        OGC 18-062r2, requirements ``sync-raw-value-one``, ``sync-document``.
+        OGC 18-062r2, requirements ``sync-raw-value-one`` … ``sync-document``; ``outputs``: draft of 2.0.
     """
     if manifest is None:
         raise ResultNotAvailableError()
-    if "values" in manifest:
-        return _respond_with_values(store, manifest["values"], request)
-    stored = StoredValue.from_json(manifest["return"])
-    value = store.read(stored)
-    meaning = manifest["meaning"]
-    is_document = request.get("response") == ResponseForm.DOCUMENT
-    if as_returned:
-        return Response(stored.media_type, value)
-    if meaning == "whole":
-        if is_document and stored.form != "json":
-            return Response(JSON_MEDIA_TYPE, {"return": _in_document(value, stored)})
-        return Response(stored.media_type, value)
-    if meaning == "outputs":
-        outputs = _select(value, request.get("outputs"))
-    else:
-        (output_id,) = manifest["outputs"]
-        outputs = {output_id: value["value"] if meaning == "wrapped" else value}
-    if is_document:
-        return Response(JSON_MEDIA_TYPE, {name: _in_document(value, stored) for name, value in outputs.items()})
-    if len(outputs) != 1:
-        return Response(stored.media_type, outputs)
-    (value,) = outputs.values()
-    return _unqualified(value) or Response(stored.media_type, value)
-
-
-def _respond_with_values(store: ResultStore, values: Mapping[str, Any], request: Mapping[str, Any]) -> Response:
-    selected = {name: StoredValue.from_json(value) for name, value in _select(values, request.get("outputs")).items()}
-    if len(selected) == 1 and request.get("response") != ResponseForm.DOCUMENT:
-        (stored,) = selected.values()
+    if as_returned and "return" in manifest:
+        stored = StoredValue.from_json(manifest["return"])
         return Response(stored.media_type, store.read(stored))
-    document = {name: _in_document(store.read(stored), stored) for name, stored in selected.items()}
-    return Response(JSON_MEDIA_TYPE, document)
+    chosen = stored_outputs(store, manifest)
+    wants_document = request.get("response") == ResponseForm.DOCUMENT
+    if is_whole(manifest):
+        return _whole(store, required(chosen, outputs or [])[WHOLE] if outputs else chosen[WHOLE], wants_document)
+    wanted = request.get("outputs")
+    chosen = selected(chosen, wanted)
+    if outputs:
+        chosen = required(chosen, outputs)
+    read = [Output.read(store, name, stored) for name, stored in chosen.items()]
+    linked = _linked(read, wanted, links) if links is not None and not outputs else {}
+    if wants_document and not (outputs and len(read) == 1):
+        return _document(read, linked, wanted)
+    if linked and len(linked) == len(read):
+        header = ", ".join(link_header(link, name) for name, link in linked.items())
+        return Response(JSON_MEDIA_TYPE, b"", HTTPStatus.NO_CONTENT, {"Link": header})
+    if len(read) == 1:
+        return _raw(read[0])
+    if prefers_json or as_returned:
+        return _document(read, linked, wanted)
+    return _multipart(read, linked)
 
 
-def _select(outputs: Mapping[str, Any], wanted: Any) -> dict[str, Any]:
-    if not isinstance(wanted, Iterable) or isinstance(wanted, str) or not wanted:
-        return dict(outputs)
-    names = set(wanted)
-    return {name: value for name, value in outputs.items() if name in names} or dict(outputs)
+def _linked(read: Sequence[Output], wanted: Any, links: OutputLinks) -> dict[str, dict[str, str]]:
+    """Links of the outputs that the execute request wants by reference, by their ids."""
+    return {
+        output.output_id: links.link(output)
+        for output in read
+        if _wish(wanted, output.output_id).get("transmissionMode") == TransmissionMode.REFERENCE
+    }
 
 
-def _in_document(value: Any, stored: StoredValue) -> Any:
-    if isinstance(value, bytes):
-        with suppress(ValueError):
-            if stored.media_type == JSON_MEDIA_TYPE or stored.media_type.endswith("+json"):
-                return json.loads(value)
-            if stored.media_type == "text/plain":
-                return value.decode()
-        return {"value": base64.b64encode(value).decode(), "encoding": "base64", "mediaType": stored.media_type}
-    if stored.form == "text" and stored.media_type not in (JSON_MEDIA_TYPE, "text/plain"):
-        return {"value": value, "mediaType": stored.media_type}
-    return value
+def _wish(wanted: Any, output_id: str) -> Mapping[str, Any]:
+    """What the execute request says of one output: a list of ids says nothing but that."""
+    wish = wanted.get(output_id) if isinstance(wanted, Mapping) else None
+    return wish if isinstance(wish, Mapping) else {}
 
 
-def _unqualified(value: Any) -> Response | None:
-    """A raw response of a qualified value (``qualifiedInputValue.yaml``) is the value in its media type."""
-    if not isinstance(value, Mapping) or "value" not in value or "mediaType" not in value:
-        return None
-    if not set(value) <= {"value", "mediaType", "encoding", "schema"}:
-        return None
-    content = value["value"]
-    if value.get("encoding") == "base64" and isinstance(content, str):
-        try:
-            content = base64.b64decode(content, validate=True)
-        except binascii.Error:
-            return None
-    return Response(str(value["mediaType"]), content)
+def _whole(store: ResultStore, stored: StoredValue, wants_document: bool) -> Response:
+    """A return that cannot be told apart is never looked into."""
+    if stored.form == "json":
+        media_type = safe_media_type(stored.media_type)
+        return Response(media_type, store.read(stored), headers=protection(media_type))
+    output = Output.read(store, WHOLE, stored)
+    return _document([output], {}, None) if wants_document else _raw(output)
+
+
+def _raw(output: Output) -> Response:
+    content = output.content
+    headers = protection(output.media_type)
+    if not _is_text(output) and isinstance(content, bytes | StoredFile):
+        headers["Content-Disposition"] = disposition(output.output_id, output.media_type)
+    if isinstance(content, StoredFile) and content.value.size <= LARGE_BYTES:
+        content = content.read()
+    return Response(content_type(output.media_type, is_text=_is_text(output)), content, headers=headers)
+
+
+def _is_text(output: Output) -> bool:
+    content = output.content
+    return content.value.form == "text" if isinstance(content, StoredFile) else isinstance(content, str)
+
+
+def _document(read: Sequence[Output], linked: Mapping[str, dict[str, str]], wanted: Any) -> Response:
+    def member(output: Output) -> Any:
+        if output.output_id in linked:
+            return linked[output.output_id]
+        format_ = _wish(wanted, output.output_id).get("format")
+        return in_document(output, format_.get("encoding") if isinstance(format_, Mapping) else None)
+
+    document = {output.output_id: member(output) for output in read}
+    return Response(JSON_MEDIA_TYPE, document, headers=protection(JSON_MEDIA_TYPE))
+
+
+def _multipart(read: Sequence[Output], linked: Mapping[str, dict[str, str]]) -> Response:
+    def part(output: Output) -> Part:
+        if output.output_id in linked:
+            return Part(output.output_id, output.media_type, location=linked[output.output_id]["href"])
+        return Part(output.output_id, content_type(output.media_type, is_text=_is_text(output)), output.data())
+
+    media_type, body = multipart_related([part(output) for output in read])
+    return Response(media_type, body, headers=protection(media_type))

@@ -144,7 +144,7 @@ class ProcessDescription(DescriptionType):
     ``example`` is pygeoapi's: an execute request that its HTML pages show.
 
     Source:
-        OGC 18-062r2, ``process.yaml``. The defaults of ``jobControlOptions`` and ``outputTransmission`` are pygeoapi's.
+        OGC 18-062r2, ``process.yaml``. The default of ``jobControlOptions`` is pygeoapi's.
     """
 
     # pygeoapi's list of processes takes both out of every description and fails where one is missing
@@ -155,7 +155,7 @@ class ProcessDescription(DescriptionType):
     job_control_options: list[JobControlOption] = Field(
         default=[JobControlOption.SYNC_EXECUTE], alias="jobControlOptions"
     )
-    output_transmission: list[TransmissionMode] = Field(default=[TransmissionMode.VALUE], alias="outputTransmission")
+    output_transmission: list[TransmissionMode] = Field(default=list(TransmissionMode), alias="outputTransmission")
     links: list[Link] = Field(default_factory=list)
     inputs: dict[str, ProcessInput] = Field(default_factory=dict)
     outputs: dict[str, ProcessOutput] = Field(default_factory=dict)

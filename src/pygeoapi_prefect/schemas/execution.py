@@ -256,7 +256,7 @@ class ExecuteRequest(OgcModel):
     """
     An execute request. It is not checked against any process description.
 
-    ``outputs`` None stands for all outputs; an empty dictionary selects none.
+    ``outputs`` None, and an empty dictionary, stand for all outputs.
 
     Source:
         OGC 18-062r2, ``execute.yaml``.

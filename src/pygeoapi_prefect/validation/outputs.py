@@ -31,7 +31,7 @@ class DescribedOutputs:
                 for name, one in declared.items()
                 if isinstance(one, Mapping)
             }
-        self._modes = [str(mode) for mode in description.get("outputTransmission") or [TransmissionMode.VALUE]]
+        self._modes = [str(mode) for mode in description.get("outputTransmission") or TransmissionMode]
 
     def check(self, outputs: Any) -> Iterator[Violation]:
         """

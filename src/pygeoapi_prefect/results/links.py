@@ -1,0 +1,59 @@
+"""Where outputs by reference are to be had."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from pygeoapi_prefect.results.http_headers import quoted, uri
+from pygeoapi_prefect.results.outputs import Output
+from pygeoapi_prefect.results.store import StoredFile
+
+RESULTS = "http://www.opengis.net/def/rel/ogc/1.0/results"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLinks:
+    """
+    Links to the outputs of one job.
+
+    Attributes:
+        base_url: Of this server.
+        job_id: The job.
+        lifetime: Seconds that links of the object store are good for; None: there are only links of this server.
+    """
+
+    base_url: str
+    job_id: str
+    lifetime: float | None = None
+
+    def link(self, output: Output) -> dict[str, str]:
+        """
+        A link that answers the output raw: the process's own where it returned one, else the object store's where
+        the output is a file in one that signs URLs, else this server's.
+
+        Source:
+            OGC 18-062r2, ``link.yaml``.
+        """
+        if output.is_link and output.as_made is not None:
+            return dict(output.as_made)
+        return {"href": self._href(output), "type": output.media_type, "title": output.output_id}
+
+    def _href(self, output: Output) -> str:
+        if self.lifetime is not None and isinstance(output.content, StoredFile):
+            signed = output.content.sign(self.lifetime, output.media_type)
+            if signed is not None:
+                return signed
+        # the parameter of the draft of 2.0; pygeoapi has no route below /results
+        return f"{self.base_url.rstrip('/')}/jobs/{self.job_id}/results?outputs={quote(output.output_id, safe='')}"
+
+
+def link_header(link: dict[str, str], output_id: str) -> str:
+    """
+    A link as a value of the header ``Link``; its title is the output's id.
+
+    The standard names no relation for it; that of a job to its results is the nearest that is registered.
+
+    Source:
+        RFC 8288; OGC 18-062r2, requirement ``sync-raw-ref``.
+    """
+    media_type = f"; type={quoted(link['type'])}" if link.get("type") else ""
+    return f'<{uri(link["href"])}>; rel="{RESULTS}"{media_type}; title={quoted(output_id)}'
