@@ -281,8 +281,6 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "reference_timeout": 300,
         "callback_attempts": 8,
         "callback_timeout": 10,
-        "max_request_bytes": 16 * 1024 * 1024,
-        "monitor_link": True,
         "ogc_compliance": True,
         "enable_sync_job_execution": None,
         "enable_async_job_execution": None,
