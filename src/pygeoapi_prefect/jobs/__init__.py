@@ -1,27 +1,13 @@
 """
 The job store: the record of truth about every job.
 
-module         holds
-=============  =====================================================================================
-``records``    what goes in and comes out: frozen records
-``tables``     the tables, their constraints and indexes
-``database``   engine, transactions, the one door for driver errors, migrations at first use
-``job_filter`` which jobs are listed
-``queries``    what queries share: words, conditions, rows turned into records
-``*_side``     every query: of clients (web, command line), of runners, of recorders
-``status_info`` a job as the standard's statusInfo
-``status_info``    a job as the standard's statusInfo
-``store``      :class:`JobStore`: the three sides and what they guarantee together
-``wakeups``    :class:`Wakeups`: tells a process at once that jobs have changed
-``migrations`` alembic's revisions
-=============  =====================================================================================
-=======
 =================  ===================================================================================
 module             holds
 =================  ===================================================================================
 ``records``        what goes in and comes out: frozen records
 ``tables``         the tables, their constraints and indexes
 ``database``       engine, transactions, the one door for driver errors, migrations at first use
+``job_filter``     which jobs are listed
 ``queries``        what queries share: words, conditions, rows turned into records
 ``*_side``         every query: of clients (web, command line), of runners, of recorders, of callbacks
 ``subscriptions``  the URLs that a client wants to be called
