@@ -134,7 +134,7 @@ class Server:
 
     Args:
         folder: For everything that it writes.
-        front: ``flask``, ``starlette`` (stock ``pygeoapi serve``), ``gunicorn``, ``preload`` or ``uvicorn-gunicorn``.
+        front: ``flask``, ``starlette``, ``django`` (stock ``pygeoapi serve``), ``gunicorn`` or ``preload``.
         manager: Further keys of ``server.manager``; None leaves one out.
         prefect: ``processor.prefect`` of some processes.
         processors: The ``processor`` of each process; None: all of :data:`PROCESSES`.
@@ -204,6 +204,7 @@ class Server:
         command = {
             "flask": [*pygeoapi, "--flask"],
             "starlette": [*pygeoapi, "--starlette"],
+            "django": [*pygeoapi, "--django"],
             "gunicorn": ["-m", "gunicorn", *bind, "pygeoapi.flask_app:APP"],
             "preload": ["-m", "gunicorn", "--preload", *bind, "pygeoapi.flask_app:APP"],
         }[self.front]

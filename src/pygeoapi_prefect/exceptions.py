@@ -19,6 +19,7 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     │  │  └─ ReferenceUnavailableError 502
     │  ├─ ProcessUnavailableError 503
     │  └─ QueueFullError 503
+    ├─ NotAcceptableError 406
     ├─ JobFailedError (ProcessorExecuteError)       a synchronous job failed; its own status
     ├─ SyncWaitEndedError (ProcessorExecuteError) 503
     ├─ InvalidParameterError 400                    of a query
@@ -237,6 +238,13 @@ class QueueFullError(ExecutionRefusedError):
 
     http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
     default_client_message = "Too many jobs are waiting. Try again later."
+
+
+class NotAcceptableError(PygeoapiPrefectError):
+    """The request's ``Accept`` excludes everything that the resource can be answered in."""
+
+    http_status_code = HTTPStatus.NOT_ACCEPTABLE
+    default_client_message = "This is answered as application/json or text/html only."
 
 
 class JobFailedError(PygeoapiPrefectError, host.ProcessorExecuteError):

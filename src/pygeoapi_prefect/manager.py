@@ -45,6 +45,13 @@ _JOB_ID = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _JOB_COLUMNS = {"status", "message", "progress", "created", "started", "finished", "updated"}
 
+_serving: dict[str, "PrefectManager"] = {}
+"""
+Managers that have seen a request, by their configuration, while this process lives.
+
+Django's views make an API, and so a manager, for each request: it shares connections and threads of the first.
+"""
+
 
 class PrefectManager(BaseManager):
     """
@@ -64,6 +71,15 @@ class PrefectManager(BaseManager):
         Raises:
             ConfigurationError: Names the YAML key.
         """
+        self._configuration = json.dumps(manager_def, sort_keys=True, default=str)
+        if (serving := _serving.get(self._configuration)) is not None:
+            self.__dict__.update(serving.__dict__)
+        else:
+            self._load(manager_def)
+        if self.settings.ogc_compliance:
+            ogcapi.install(self)
+
+    def _load(self, manager_def: dict[str, Any]) -> None:
         super().__init__({**manager_def, "output_dir": None})
         self.is_async = True
         self.supports_subscribing = True
@@ -76,8 +92,6 @@ class PrefectManager(BaseManager):
         for process_id in list(self.processes):
             self._describe(process_id)
         self._supervisor = Supervisor(self.settings, manager_def, sorted(self._flow_processes))
-        if self.settings.ogc_compliance:
-            ogcapi.install(self)
 
     # ---------------------------------------------------------------- processes
 
@@ -339,6 +353,7 @@ class PrefectManager(BaseManager):
 
     def start(self) -> None:
         """A request has come: see to it that a runner exists."""
+        _serving.setdefault(self._configuration, self)
         if self.settings.runner == "embedded":
             self._supervisor.ensure()
 

@@ -1,22 +1,28 @@
 """Every error of a wrapped function becomes a problem document, never an HTML traceback."""
 
 import functools
+import inspect
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from pygeoapi.api import API, SYSTEM_LOCALE, APIRequest
 from pygeoapi.formats import F_HTML, F_JSON, F_JSONLD, FORMAT_TYPES
-from pygeoapi.util import json_serial, render_j2_template
+from pygeoapi.util import get_api_rules, json_serial, render_j2_template
 
 from pygeoapi_prefect.exceptions import (
     InvalidInputsError,
     JobFailedError,
+    NotAcceptableError,
     PygeoapiPrefectError,
     SyncWaitEndedError,
+    UnknownJobError,
     Violation,
 )
 from pygeoapi_prefect.jobs import JobStore
@@ -29,12 +35,24 @@ LOGGER = logging.getLogger(__name__)
 Answer = tuple[dict[str, str], int, Any]
 """Headers, HTTP status and content, as pygeoapi's functions return them."""
 
+RETRY_AFTER_SECONDS = 5
+MAX_ID_CHARACTERS = 1024
+
+_DOCUMENTS = ("application/json", "text/html", "application/ld+json")
+"""What descriptions and jobs are answered in."""
+
+_QUALITY = re.compile(r";\s*q\s*=\s*([0-9.]+)", re.IGNORECASE)
+
+_path: ContextVar[str | None] = ContextVar("path", default=None)
+"""Of the request under way where that is one for processes or jobs; else None."""
+
 INTERNAL_ERROR = "The server made an error while it answered this request. Its log tells more."
 
 
 class WrappedManager(Protocol):
     """What the wrappers need of the manager."""
 
+    name: str
     supports_subscribing: bool
 
     @property
@@ -68,22 +86,80 @@ def within_boundary(function: Callable[..., Answer]) -> Callable[..., Answer]:
 
     Mends: stock answers an HTML traceback page to any error that it does not expect (rows B2, B4).
     """
+    is_of_job = "job_id" in inspect.signature(function).parameters
 
     @functools.wraps(function)
     def guarded(original: Callable[..., Answer], api: API, request: APIRequest, *args: Any) -> Answer:
+        token = _path.set(path_of(request))
         try:
+            if is_of_job and not all(map(_may_be_id, args)):
+                raise UnknownJobError()
             return function(original, api, request, *args)
         except PygeoapiPrefectError as error:
             # get_exception reads the rest from the error under way
-            answer: Answer = api.get_exception(error.http_status_code, headers_of(api, request), request.format, "", "")
+            headers = headers_of(api, request)
+            answer: Answer = api.get_exception(error.http_status_code, headers, request.format, "", "")
             return answer
         except Exception:
             LOGGER.exception("request failed", extra={"action": "answer", "path": request.path_info})
             headers = headers_of(api, request)
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             return problem_answer(headers, status, "NoApplicableCode", INTERNAL_ERROR)
+        finally:
+            _path.reset(token)
 
     return guarded
+
+
+def negotiated(function: Callable[..., Answer]) -> Callable[..., Answer]:
+    """
+    A function whose answer is a document of pygeoapi, in the media types of such.
+
+    Mends: stock answers JSON to a client that accepts neither JSON nor HTML.
+    """
+
+    @within_boundary
+    @functools.wraps(function)
+    def checked(original: Callable[..., Answer], api: API, request: APIRequest, *args: Any) -> Answer:
+        accept = next((value for name, value in request.headers.items() if name.lower() == "accept"), None)
+        if not request.params.get("f") and accept and not accepts(accept, _DOCUMENTS):
+            raise NotAcceptableError()
+        return function(original, api, request, *args)
+
+    return checked
+
+
+def accepts(accept: str, media_types: Iterable[str]) -> bool:
+    """
+    Whether a request takes one of the media types.
+
+    Args:
+        accept: Its header ``Accept``. Source: RFC 9110, 12.5.1; the most specific range counts.
+        media_types: Without parameters.
+    """
+    qualities = {}
+    for part in accept.split(","):
+        media_range = part.partition(";")[0].strip().lower()
+        quality = _QUALITY.search(part)
+        if "/" in media_range.strip("/"):
+            qualities[media_range] = quality is None or quality[1].strip("0.") != ""
+    for media_type in media_types:
+        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+        if next((qualities[one] for one in ranges if one in qualities), False):
+            return True
+    # what cannot be read says nothing
+    return not qualities
+
+
+def get_format_exception(original: Callable[..., Answer], api: API, request: APIRequest) -> Answer:
+    """Mends: the answer to an unknown ``f`` is no problem document (row B2)."""
+    if not is_below_processes(api, path_of(request)):
+        return original(api, request)
+    token = _path.set(path_of(request))
+    try:
+        return original(api, request)
+    finally:
+        _path.reset(token)
 
 
 def get_exception(
@@ -95,7 +171,13 @@ def get_exception(
     code: str,
     description: str,
 ) -> Answer:
-    """Mends: stock's exceptions are no problem documents and bear no type of the standard (row B2)."""
+    """
+    Mends: stock's exceptions are no problem documents and bear no type of the standard (row B2).
+
+    Those of collections and of everything else that this API serves stay as they are.
+    """
+    if _path.get() is None:
+        return original(api, status, headers, format_, code, description)
     error = sys.exc_info()[1]
     violations: tuple[Violation, ...] = ()
     if isinstance(error, PygeoapiPrefectError):
@@ -105,11 +187,15 @@ def get_exception(
         LOGGER.info("request refused", extra={"action": "answer", "reason": str(error)})
         if isinstance(error, SyncWaitEndedError | JobFailedError):
             headers["Location"] = f"{api.base_url}/jobs/{error.job_id}"
-        elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+        elif status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             # to send the request again is right: nothing was made of it
-            headers["Retry-After"] = "5"
+            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if format_ == F_HTML or status == HTTPStatus.NO_CONTENT:
-        return original(api, status, headers, format_, code, description)
+        try:
+            return original(api, status, headers, format_, code, description)
+        except Exception:
+            # a template of the operator's
+            LOGGER.exception("page of an error cannot be rendered", extra={"action": "answer"})
     return problem_answer(headers, status, code, description, violations)
 
 
@@ -117,7 +203,43 @@ def problem_answer(
     headers: dict[str, str], status: int, code: str, detail: str, violations: Iterable[Violation] = ()
 ) -> Answer:
     headers["Content-Type"] = MEDIA_TYPE
-    return headers, status, json.dumps(problem(status, code, detail, violations))
+    return headers, status, json.dumps(problem(status, code, detail, path=_path.get(), violations=violations))
+
+
+def path_of(request: APIRequest) -> str:
+    """The request's path, whichever of pygeoapi's fronts received it."""
+    path = f"/{(request.path_info or '').strip('/')}"
+    try:
+        # WSGI's environment has bytes as characters
+        return path.encode("latin-1").decode()
+    except UnicodeError:
+        return path
+
+
+def is_below_processes(api: API, path: str) -> bool:
+    """Whether a path is one of the routes for processes and jobs, or below them."""
+    # an application that this one is mounted in leaves its prefix in the path, and writes it into server.url
+    prefixes = (get_api_rules(api.config).get_url_prefix(), urlsplit(api.base_url).path.strip("/"))
+    return any(relative_path(path, prefix) is not None for prefix in prefixes)
+
+
+def relative_path(path: str, prefix: str) -> str | None:
+    """
+    The path of a request for processes or jobs without the prefix of the API; None for another request.
+
+    Args:
+        path: Begins with a slash.
+        prefix: Of the API's routes, without slashes at its ends; may be empty.
+    """
+    start = f"/{prefix}/" if prefix else "/"
+    relative = path.removeprefix(start)
+    is_ours = path.startswith(start) and relative.partition("/")[0] in ("processes", "jobs")
+    return f"/{relative}" if is_ours else None
+
+
+def _may_be_id(job_id: Any) -> bool:
+    """What cannot be one is not asked of the database, which may not take it: NUL, for instance."""
+    return job_id is None or (len(job_id) <= MAX_ID_CHARACTERS and job_id.isprintable())
 
 
 def json_answer(api: API, request: APIRequest, document: dict[str, Any]) -> Answer:

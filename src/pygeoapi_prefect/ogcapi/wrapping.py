@@ -1,63 +1,112 @@
 """Puts the wrappers around pygeoapi's functions, and takes them off again."""
 
 import functools
+import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
+import pygeoapi.api as core
 from pygeoapi.api import API, APIRequest, processes
+from werkzeug.datastructures import Headers
 
-from pygeoapi_prefect.ogcapi.boundary import Answer, WrappedManager, get_exception
+from pygeoapi_prefect.ogcapi import fronts
+from pygeoapi_prefect.ogcapi.boundary import (
+    WrappedManager,
+    get_exception,
+    get_format_exception,
+    negotiated,
+)
+from pygeoapi_prefect.ogcapi.conformance import conformance
 from pygeoapi_prefect.ogcapi.execution import execute_process
 from pygeoapi_prefect.ogcapi.jobs import delete_job, get_jobs
 from pygeoapi_prefect.ogcapi.processes import describe_processes
 from pygeoapi_prefect.ogcapi.results import get_job_result
 
-CALLBACK = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/callback"
+LOGGER = logging.getLogger(__name__)
 
-_WRAPPERS: dict[str, Callable[..., Answer]] = {
-    "describe_processes": describe_processes,
-    "get_jobs": get_jobs,
-    "execute_process": execute_process,
-    "get_job_result": get_job_result,
-    "delete_job": delete_job,
-}
-_WRAPPED = "_pygeoapi_prefect_wrapped"
+_WRAPPERS: tuple[tuple[Any, str, Callable[..., Any], str], ...] = (
+    (processes, "describe_processes", negotiated(describe_processes), "api, request, process"),
+    (processes, "get_jobs", negotiated(get_jobs), "api, request, job_id"),
+    (processes, "execute_process", execute_process, "api, request, process_id"),
+    (processes, "get_job_result", get_job_result, "api, request, job_id"),
+    (processes, "delete_job", delete_job, "api, request, job_id"),
+    (core, "conformance", conformance, "api, request"),
+    (API, "get_exception", get_exception, "self, status, headers, format_, code, description"),
+    (API, "get_format_exception", get_format_exception, "self, request"),
+)
+"""Where each function stands, its name, what is put around it, and the parameters that it must have."""
+
 _FRONTS = ("from_flask", "from_starlette", "from_django")
+_FRONT_PARAMETERS = "cls, request, supported_locales"
+_WRAPPED = "_pygeoapi_prefect_wrapped"
 
 _managers: WeakSet[Any] = WeakSet()
+_manager_names: set[str] = set()
+_misfits: set[str] = set()
+"""Functions that were told of already: Django's views load the manager for each request."""
+
+_fronts: dict[str, Callable[[], None]] = {}
+"""What takes the hook of each front off that has one."""
 
 
 def install(manager: WrappedManager) -> None:
-    """Answer requests to APIs with this manager through the wrappers, in this interpreter."""
+    """
+    Answer requests to APIs with this manager through the wrappers, in this interpreter.
+
+    A function that does not have the parameters that its wrapper was made for is left as it is, and the log says so.
+    """
     _managers.add(manager)
-    for name, wrapper in _WRAPPERS.items():
-        _wrap(processes, name, wrapper)
-    _wrap(API, "get_exception", get_exception)
+    _manager_names.add(manager.name)
+    for owner, name, wrapper, parameters in _WRAPPERS:
+        if not _is_wrapped(owner, name) and _fits(owner, name, parameters):
+            _wrap(owner, name, wrapper)
     for front in _FRONTS:
-        _wrap_front(front)
-    # mends: stock declares callbacks whatever the manager supports
-    if not manager.supports_subscribing and CALLBACK in processes.CONFORMANCE_CLASSES:
-        processes.CONFORMANCE_CLASSES.remove(CALLBACK)
+        if not _is_wrapped(APIRequest, front) and _fits(APIRequest, front, _FRONT_PARAMETERS):
+            _wrap_front(front)
+    for name, hook in (("flask", fronts.install_flask), ("starlette", fronts.install_starlette)):
+        if name not in _fronts and (undo := hook(_managers.__contains__)) is not None:
+            _fronts[name] = undo
+    if "django" not in _fronts and fronts.is_django_served():
+        _install_django()
 
 
 def uninstall() -> None:
     """Put pygeoapi's own functions back."""
-    for owner, names in ((processes, tuple(_WRAPPERS)), (API, ("get_exception",)), (APIRequest, _FRONTS)):
-        for name in names:
-            wrapped = vars(owner)[name]
-            original = getattr(getattr(wrapped, "__func__", wrapped), _WRAPPED, None)
-            if original is not None:
-                setattr(owner, name, original)
-    if CALLBACK not in processes.CONFORMANCE_CLASSES:
-        processes.CONFORMANCE_CLASSES.append(CALLBACK)
+    wrapped = [(owner, name) for owner, name, _, _ in _WRAPPERS] + [(APIRequest, name) for name in _FRONTS]
+    for owner, name in wrapped:
+        _unwrap(owner, name)
+    while _fronts:
+        _fronts.popitem()[1]()
     _managers.clear()
+    _manager_names.clear()
+    _misfits.clear()
+
+
+def _is_wrapped(owner: Any, name: str) -> bool:
+    function = vars(owner).get(name)
+    return hasattr(getattr(function, "__func__", function), _WRAPPED)
+
+
+def _fits(owner: Any, name: str, parameters: str) -> bool:
+    function = vars(owner).get(name)
+    function = getattr(function, "__func__", function)
+    found = None if function is None else ", ".join(inspect.signature(function).parameters)
+    if found != parameters and name not in _misfits:
+        _misfits.add(name)
+        LOGGER.error(
+            "pygeoapi's %s takes (%s), not (%s): it is left as it is. Use a version of pygeoapi-prefect that was made "
+            "for this version of pygeoapi.",
+            name,
+            found,
+            parameters,
+        )
+    return found == parameters
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     original = getattr(owner, name)
-    if hasattr(original, _WRAPPED):
-        return
 
     @functools.wraps(original)
     def wrapped(api: Any, *args: Any, **kwargs: Any) -> Any:
@@ -69,21 +118,70 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     setattr(owner, name, wrapped)
 
 
+def _unwrap(owner: Any, name: str) -> None:
+    wrapped = vars(owner).get(name)
+    original = getattr(getattr(wrapped, "__func__", wrapped), _WRAPPED, None)
+    if original is not None:
+        setattr(owner, name, original)
+
+
 def _wrap_front(name: str) -> None:
     """
     Tell the managers of the first request of any kind: only a process that serves needs a runner.
 
-    Mends: stock pygeoapi has no hook for "this process serves now"; a mere load of the manager is none.
+    Mends: stock pygeoapi has no hook for "this process serves now"; a mere load of the manager is none. A request that
+    it cannot read is the server's error. Names of headers are those of the front: small letters under Starlette.
     """
     original = vars(APIRequest)[name]
-    if hasattr(original.__func__, _WRAPPED):
-        return
+
+    def refused(request: Any, error: Exception) -> Exception:
+        LOGGER.info("request cannot be read", extra={"action": "answer", "reason": str(error)})
+        return fronts.refusal(name, error)
+
+    def with_headers(made: APIRequest, request: Any) -> APIRequest:
+        if fronts.is_for_processes(request):
+            made._headers = Headers(list(request.headers.items()))
+        return made
 
     @functools.wraps(original.__func__)
-    def wrapped(cls: type[APIRequest], *args: Any, **kwargs: Any) -> Any:
+    def wrapped(cls: type[APIRequest], request: Any, supported_locales: Any) -> Any:
         for manager in list(_managers):
             manager.start()
-        return original.__func__(cls, *args, **kwargs)
+        try:
+            return with_headers(original.__func__(cls, request, supported_locales), request)
+        except Exception as error:
+            if not fronts.is_for_processes(request):
+                raise
+            raise refused(request, error) from error
+
+    @functools.wraps(original.__func__)
+    async def wrapped_async(cls: type[APIRequest], request: Any, supported_locales: Any) -> Any:
+        for manager in list(_managers):
+            manager.start()
+        try:
+            return with_headers(await original.__func__(cls, request, supported_locales), request)
+        except Exception as error:
+            if not fronts.is_for_processes(request):
+                raise
+            raise refused(request, error) from error
+
+    chosen = wrapped_async if inspect.iscoroutinefunction(original.__func__) else wrapped
+    setattr(chosen, _WRAPPED, original)
+    setattr(APIRequest, name, classmethod(chosen))
+
+
+def _install_django() -> None:
+    from django.core.handlers.base import BaseHandler
+
+    if not _fits(BaseHandler, "get_response", "self, request"):
+        return
+    original = BaseHandler.get_response
+    answer = fronts.get_response(_manager_names)
+
+    @functools.wraps(original)
+    def wrapped(handler: Any, request: Any) -> Any:
+        return answer(original, handler, request)
 
     setattr(wrapped, _WRAPPED, original)
-    setattr(APIRequest, name, classmethod(wrapped))
+    BaseHandler.get_response = wrapped
+    _fronts["django"] = functools.partial(_unwrap, BaseHandler, "get_response")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from pygeoapi_prefect.exceptions import OGC_EXCEPTIONS, Violation
 
@@ -17,13 +18,16 @@ TYPES = {
 """pygeoapi's codes that stand for an exception of the standard."""
 
 
-def problem(status: int, code: str, detail: str, violations: Iterable[Violation] = ()) -> dict[str, Any]:
+def problem(
+    status: int, code: str, detail: str, *, path: str | None = None, violations: Iterable[Violation] = ()
+) -> dict[str, Any]:
     """
     Args:
         status: HTTP status.
         code: A type of the standard, or one of pygeoapi's codes.
         detail: For the client.
-        violations: Each becomes one of ``errors``, as in RFC 9457's example.
+        path: Of the request, not quoted; None where it is not known.
+        violations: What is wrong with an execute request: each has a ``pointer`` and a ``detail``.
 
     Returns:
         The document. ``code`` and ``description`` say the same once more, for clients made for stock pygeoapi.
@@ -32,12 +36,22 @@ def problem(status: int, code: str, detail: str, violations: Iterable[Violation]
     short = code.rpartition("/")[2]
     document = {
         "type": type_,
-        "title": HTTPStatus(status).phrase,
+        "title": _title(status),
         "status": int(status),
         "detail": detail,
         "code": short if code != "about:blank" else "NoApplicableCode",
         "description": detail,
     }
+    if path is not None:
+        document["instance"] = quote(path, safe="/", errors="replace")
     if errors := [{"pointer": one.pointer, "detail": one.detail} for one in violations]:
         document["errors"] = errors
     return document
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        # a processor may have a status of its own
+        return "Error"

@@ -1,0 +1,308 @@
+"""
+What pygeoapi's Flask, Starlette and Django fronts answer without asking pygeoapi becomes a problem document.
+
+They answer a wrong route, a wrong method and an error of their own with pages of their frameworks, which the wrappers
+of pygeoapi's functions never see. Each is reached by the hook that lies nearest, for requests below ``/processes`` and
+``/jobs`` only:
+
+==========  ==================================================================================================
+front       hook
+==========  ==================================================================================================
+Flask       an error handler of ``pygeoapi.flask_app.APP`` and its blueprint, which exist when the manager loads
+Starlette   the class that ``pygeoapi.starlette_app`` makes ``APP`` of, after the manager
+Django      ``BaseHandler.get_response``, from the first request on that made pygeoapi's API
+==========  ==================================================================================================
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from pygeoapi.util import get_api_rules
+
+from pygeoapi_prefect.ogcapi.boundary import INTERNAL_ERROR, relative_path
+from pygeoapi_prefect.ogcapi.problems import MEDIA_TYPE, problem
+
+LOGGER = logging.getLogger(__name__)
+
+ROUTES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
+    (re.compile("/processes/?"), ("GET", "HEAD")),
+    (re.compile("/processes/[^/]+"), ("GET", "HEAD")),
+    (re.compile("/processes/[^/]+/execution"), ("POST",)),
+    (re.compile("/jobs/?"), ("GET", "HEAD")),
+    (re.compile("/jobs/[^/]+"), ("GET", "HEAD", "DELETE")),
+    (re.compile("/jobs/[^/]+/results/?"), ("GET", "HEAD")),
+)
+"""What pygeoapi serves, without its prefix, and by which methods."""
+
+_SLASHED = re.compile("/processes|/jobs|/jobs/[^/]+/results")
+"""Routes that pygeoapi gives Django with a slash at their end."""
+
+_DETAILS = {
+    HTTPStatus.BAD_REQUEST: "The request cannot be read.",
+    HTTPStatus.NOT_FOUND: "There is nothing at this address.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that method. 'Allow' names those that it takes.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: INTERNAL_ERROR,
+}
+_KEPT_HEADERS = ("allow", "retry-after", "www-authenticate")
+_POWERED_BY = "x-powered-by"
+"""Header that every answer of pygeoapi's own has, and no page of a framework."""
+
+_FLASK = "pygeoapi.flask_app"
+_STARLETTE = "pygeoapi.starlette_app"
+_VIEWS = {"get_processes", "get_jobs", "execute_process_jobs", "get_job_result"}
+"""Names of Flask's views for processes and jobs."""
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def document(status: int, path: str) -> bytes:
+    """The problem document for a page of a framework."""
+    try:
+        detail = _DETAILS.get(HTTPStatus(status)) or HTTPStatus(status).description or HTTPStatus(status).phrase
+    except ValueError:
+        detail = "The server refused this request."
+    return json.dumps(problem(status, "NoApplicableCode", detail, path=path)).encode()
+
+
+def allowed_methods(relative: str) -> tuple[str, ...] | None:
+    """Methods of a path without the API's prefix; None for an unknown one."""
+    return next((methods for route, methods in ROUTES if route.fullmatch(relative)), None)
+
+
+# ---------------------------------------------------------------- Flask
+
+
+def flask_handler(is_ours: Callable[[], bool], prefix: str) -> Callable[[Exception], Any]:
+    """
+    An error handler for all errors, which passes over those of other routes as if it were not there.
+
+    Args:
+        is_ours: Whether the API has our manager.
+        prefix: Of the API's routes.
+    """
+
+    def handle(error: Exception) -> Any:
+        from flask import Response, request
+        from werkzeug.exceptions import HTTPException
+
+        is_process = (
+            relative_path(request.path, prefix) is not None or (request.endpoint or "").rpartition(".")[2] in _VIEWS
+        )
+        if not is_process or not is_ours() or (isinstance(error, HTTPException) and error.code is None):
+            if isinstance(error, HTTPException):
+                return error
+            raise error
+        if isinstance(error, HTTPException):
+            status, headers = error.code or HTTPStatus.INTERNAL_SERVER_ERROR, dict(error.get_headers())
+        else:
+            LOGGER.error("request failed", exc_info=error, extra={"action": "answer", "path": request.path})
+            status, headers = HTTPStatus.INTERNAL_SERVER_ERROR, {}
+        response = Response(document(status, request.path), status, content_type=MEDIA_TYPE)
+        for name, value in headers.items():
+            if name.lower() in _KEPT_HEADERS:
+                response.headers[name] = value
+        return response
+
+    return handle
+
+
+def install_flask(is_ours: Callable[[Any], bool]) -> Callable[[], None] | None:
+    """
+    Args:
+        is_ours: Tells whether a manager is one of ours.
+
+    Returns:
+        What takes the hook off; None where there is nothing to hook.
+    """
+    module = sys.modules.get(_FLASK)
+    if module is None or not hasattr(module, "BLUEPRINT") or hasattr(module, "api_"):
+        return None
+    prefix = module.API_RULES.get_url_prefix()
+    handler = flask_handler(lambda: is_ours(getattr(getattr(module, "api_", None), "manager", None)), prefix)
+    holders = (module.APP, module.BLUEPRINT)
+    for holder in holders:
+        holder.register_error_handler(Exception, handler)
+
+    def uninstall() -> None:
+        for holder in holders:
+            handlers = holder.error_handler_spec[None][None]
+            if handlers.get(Exception) is handler:
+                del handlers[Exception]
+
+    return uninstall
+
+
+# ---------------------------------------------------------------- Starlette
+
+
+def with_problems(app: Asgi, is_ours: Callable[[], bool], prefix: str) -> Asgi:
+    """
+    An ASGI application whose errors below ``/processes`` and ``/jobs`` are problem documents.
+
+    Args:
+        app: The application; what pygeoapi answers in it stays as it is.
+        is_ours: Whether the API has our manager.
+        prefix: Of the API's routes, within the application.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await app(scope, receive, send)
+        path = str(scope["path"])
+        root = str(scope.get("root_path", ""))
+        within = path.removeprefix(root) if path.startswith(f"{root}/") else path
+        if relative_path(within, prefix) is None or not is_ours():
+            return await app(scope, receive, send)
+        is_replaced = False
+
+        async def send_checked(message: Message) -> None:
+            nonlocal is_replaced
+            if message["type"] == "http.response.start":
+                headers = {name.lower(): value for name, value in message.get("headers", ())}
+                if message["status"] >= HTTPStatus.BAD_REQUEST and _POWERED_BY.encode() not in headers:
+                    is_replaced = True
+                    await _send_document(send, message["status"], path, headers)
+                    return
+            if not is_replaced:
+                await send(message)
+
+        return await app(scope, receive, send_checked)
+
+    return answer
+
+
+async def _send_document(send: Send, status: int, path: str, headers: MutableMapping[bytes, bytes]) -> None:
+    body = document(status, path)
+    kept = [(name, value) for name, value in headers.items() if name.decode("latin-1") in _KEPT_HEADERS]
+    length = str(len(body)).encode()
+    start_headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", length), *kept]
+    await send({"type": "http.response.start", "status": status, "headers": start_headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def install_starlette(is_ours: Callable[[Any], bool]) -> Callable[[], None] | None:
+    """As :func:`install_flask`."""
+    module: Any = sys.modules.get(_STARLETTE)
+    if module is None or not hasattr(module, "API_RULES") or hasattr(module, "api_"):
+        return None
+    original = module.Starlette
+    prefix = module.API_RULES.get_url_prefix()
+
+    class ProblemStarlette(original):  # type: ignore[misc, valid-type]
+        """pygeoapi's application."""
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            is_of_ours = is_ours(getattr(getattr(module, "api_", None), "manager", None))
+            await with_problems(super().__call__, lambda: is_of_ours, prefix)(scope, receive, send)
+
+    module.Starlette = ProblemStarlette
+
+    def uninstall() -> None:
+        module.Starlette = original
+
+    return uninstall
+
+
+# ---------------------------------------------------------------- Django
+
+
+def is_django_served() -> bool:
+    """Whether this process serves pygeoapi by Django."""
+    settings = getattr(sys.modules.get("django.conf"), "settings", None)
+    return settings is not None and settings.configured and hasattr(settings, "PYGEOAPI_CONFIG")
+
+
+def get_response(names: Collection[str]) -> Callable[..., Any]:
+    """
+    Makes the wrapper of Django's ``BaseHandler.get_response``.
+
+    Mends: stock takes every method everywhere, refuses DELETE for the want of a CSRF token, redirects ``/jobs`` and
+    ``/processes`` to themselves with a slash, fails at ``/jobs/{jobId}/results/{any}``, and answers errors as debug
+    pages with its settings in them.
+
+    Args:
+        names: ``server.manager.name`` of our managers; may grow.
+    """
+
+    def answer(original: Callable[..., Any], handler: Any, request: Any) -> Any:
+        from django.conf import settings
+
+        path = str(request.path_info)
+        manager = settings.PYGEOAPI_CONFIG["server"].get("manager") or {}
+        relative = relative_path(path, get_api_rules(settings.PYGEOAPI_CONFIG).get_url_prefix())
+        if relative is None or manager.get("name") not in names or manager.get("ogc_compliance", True) is False:
+            return original(handler, request)
+        methods = allowed_methods(relative)
+        if methods is None:
+            return _django_response(HTTPStatus.NOT_FOUND, path, {})
+        if request.method not in methods:
+            return _django_response(HTTPStatus.METHOD_NOT_ALLOWED, path, {"Allow": ", ".join(methods)})
+        # no browser sends DELETE for another site without asking first, and execute requests are exempt anyway
+        request._dont_enforce_csrf_checks = True
+        if request.method == "POST":
+            # max_request_bytes is the limit under every front, not Django's own of 2.5 MB
+            request._body = request.read()
+        if settings.APPEND_SLASH and _SLASHED.fullmatch(relative):
+            request.path_info, request.path = f"{path}/", f"{request.path}/"
+        response = original(handler, request)
+        if response.status_code < HTTPStatus.BAD_REQUEST or response.has_header(_POWERED_BY):
+            return response
+        return _django_response(response.status_code, path, dict(response.items()))
+
+    return answer
+
+
+def _django_response(status: int, path: str, headers: dict[str, str]) -> Any:
+    from django.http import HttpResponse
+
+    response = HttpResponse(document(status, path), status=status, content_type=MEDIA_TYPE)
+    for name, value in headers.items():
+        if name.lower() in _KEPT_HEADERS:
+            response[name] = value
+    return response
+
+
+# ---------------------------------------------------------------- requests that cannot be read
+
+
+def is_for_processes(request: Any) -> bool:
+    """Whether a front's own request has a path with ``processes`` or ``jobs`` in it."""
+    scope = getattr(request, "scope", None)
+    path = scope["path"] if scope is not None else getattr(request, "path", "")
+    return bool({"processes", "jobs"} & set(str(path).split("/")))
+
+
+def refusal(front: str, error: Exception) -> Exception:
+    """
+    What stands for an error in the making of pygeoapi's request: the front's own error of status 400 or 413.
+
+    Args:
+        front: Name of pygeoapi's method that makes it.
+        error: What it raised.
+    """
+    detail = _DETAILS[HTTPStatus.BAD_REQUEST]
+    if front == "from_flask":
+        from werkzeug.exceptions import BadRequest as FlaskBadRequest
+        from werkzeug.exceptions import HTTPException as FlaskException
+
+        return error if isinstance(error, FlaskException) else FlaskBadRequest(detail)
+    if front == "from_starlette":
+        from starlette.exceptions import HTTPException as StarletteException
+        from starlette.requests import ClientDisconnect
+
+        known = isinstance(error, StarletteException | ClientDisconnect)
+        return error if known else StarletteException(HTTPStatus.BAD_REQUEST, detail)
+    from django.core.exceptions import BadRequest as DjangoBadRequest
+    from django.core.exceptions import RequestDataTooBig
+
+    refused: Exception = error if isinstance(error, RequestDataTooBig) else DjangoBadRequest(detail)
+    return refused
