@@ -8,6 +8,8 @@ import importlib
 
 import click
 
+from pygeoapi_prefect.ogcapi.generation import hook_generation
+
 _COMMANDS = {
     "up": "Serve pygeoapi with a runner and Prefect, until Ctrl-C.",
     "runner": "Run an external job runner.",
@@ -44,3 +46,6 @@ class _LazyGroup(click.Group):
 def prefect(ctx: click.Context, config: str | None) -> None:
     """Run OGC API - Processes jobs durably and see them in Prefect."""
     ctx.obj = config
+
+
+hook_generation()

@@ -6,10 +6,11 @@ pygeoapi's Flask, Starlette and Django fronts look up the functions of ``pygeoap
 manager is ours, and ``server.manager.ogc_compliance: false`` leaves them all out. Each names the stock behaviour that
 it mends, and has a test of that behaviour, so that the day it is mended upstream is noticed.
 
-===============  ==============================================================================
+===============  =============================================================================================
 module           holds
-===============  ==============================================================================
+===============  =============================================================================================
 ``wrapping``     which functions are wrapped, and how
+``fronts``       the pages of pygeoapi's Flask, Starlette and Django fronts
 ``boundary``     every error becomes a problem document, never an HTML traceback
 ``preferences``  the request header ``Prefer`` (RFC 7240)
 ``paging``       pages of a list
@@ -17,9 +18,26 @@ module           holds
 ``execution``    execute requests
 ``jobs``         the list of jobs, the status of one, its dismissal
 ``results``      the results of a job
-===============  ==============================================================================
+``conformance``  the conformance classes
+``openapi``      paths of the OpenAPI document; its schemas in ``openapi_schema``, its hook in ``generation``
+===============  =============================================================================================
 """
 
-from pygeoapi_prefect.ogcapi.wrapping import install, uninstall
+from typing import Any
 
 __all__ = ["install", "uninstall"]
+
+
+def install(manager: Any) -> None:
+    """See :func:`pygeoapi_prefect.ogcapi.wrapping.install`."""
+    # imported here: pygeoapi imports this package with our commands, before it is there itself
+    from pygeoapi_prefect.ogcapi import wrapping
+
+    wrapping.install(manager)
+
+
+def uninstall() -> None:
+    """See :func:`pygeoapi_prefect.ogcapi.wrapping.uninstall`."""
+    from pygeoapi_prefect.ogcapi import wrapping
+
+    wrapping.uninstall()

@@ -20,6 +20,7 @@ from pygeoapi_prefect.ogcapi.boundary import (
 )
 from pygeoapi_prefect.ogcapi.conformance import conformance
 from pygeoapi_prefect.ogcapi.execution import execute_process
+from pygeoapi_prefect.ogcapi.generation import hook_generation
 from pygeoapi_prefect.ogcapi.jobs import delete_job, get_jobs
 from pygeoapi_prefect.ogcapi.processes import describe_processes
 from pygeoapi_prefect.ogcapi.results import get_job_result
@@ -70,10 +71,19 @@ def install(manager: WrappedManager) -> None:
             _fronts[name] = undo
     if "django" not in _fronts and fronts.is_django_served():
         _install_django()
+    hook_generation()
+
+
+def is_installed_for(name: str) -> bool:
+    """
+    Args:
+        name: ``server.manager.name`` of a configuration.
+    """
+    return name in _manager_names
 
 
 def uninstall() -> None:
-    """Put pygeoapi's own functions back."""
+    """Put pygeoapi's own functions back. What is around the making of OpenAPI documents stays, and does nothing."""
     wrapped = [(owner, name) for owner, name, _, _ in _WRAPPERS] + [(APIRequest, name) for name in _FRONTS]
     for owner, name in wrapped:
         _unwrap(owner, name)

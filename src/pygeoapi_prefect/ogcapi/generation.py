@@ -1,0 +1,40 @@
+"""
+Lets ``pygeoapi openapi generate`` describe processes and jobs whole.
+
+When pygeoapi asks the manager, half of its document is made already, and a part has no way to add components. So its
+``get_oas_30`` is wrapped before: pygeoapi imports the commands of plugins whenever it is imported, and these import
+this module. It is light and does nothing until the configuration turns out to have our manager.
+"""
+
+import functools
+import sys
+from typing import Any
+
+_OPENAPI = "pygeoapi.openapi"
+_WRAPPING = "pygeoapi_prefect.ogcapi.wrapping"
+_WRAPPED = "_pygeoapi_prefect_wrapped"
+
+
+def hook_generation() -> None:
+    """Wrap ``pygeoapi.openapi.get_oas_30`` once, if pygeoapi is imported."""
+    module: Any = sys.modules.get(_OPENAPI)
+    original = getattr(module, "get_oas_30", None)
+    if original is None or hasattr(original, _WRAPPED):
+        return
+
+    @functools.wraps(original)
+    def get_oas_30(cfg: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        document: dict[str, Any] = original(cfg, *args, **kwargs)
+        # the original has loaded the manager, which has loaded the wrappers
+        wrapping: Any = sys.modules.get(_WRAPPING)
+        if wrapping is not None and wrapping.is_installed_for((cfg["server"].get("manager") or {}).get("name", "")):
+            from pygeoapi import l10n
+            from pygeoapi.process.manager.base import get_manager
+
+            from pygeoapi_prefect.ogcapi.openapi import complete
+
+            complete(document, get_manager(cfg), l10n.get_locales(cfg)[0])
+        return document
+
+    setattr(get_oas_30, _WRAPPED, original)
+    module.get_oas_30 = get_oas_30
