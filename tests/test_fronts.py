@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
+from pygeoapi_prefect.exceptions import OGC_EXCEPTIONS
 from serving import Server, assert_problem, eventually, running
 
 
-@pytest.mark.parametrize("front", ["flask", "starlette", "gunicorn", "preload"])
+@pytest.mark.parametrize("front", ["flask", "starlette", "django", "gunicorn", "preload"])
 def test_fronts_behave_alike(tmp_path, front):
     """
     Before the first request there is no runner and no database; then both ways of execution, problems, pages and
@@ -18,7 +19,7 @@ def test_fronts_behave_alike(tmp_path, front):
     server = Server(tmp_path, front=front)
     try:
         server.start(wait=False)
-        eventually(lambda: _listens(server.port), within=30)
+        eventually(lambda: _listens(server.port), within=60)
         assert not server.presence.folder.exists()
         assert not (tmp_path / "jobs.db").exists()
         eventually(server._answers, within=30)
@@ -45,8 +46,54 @@ def test_fronts_behave_alike(tmp_path, front):
         assert (by_reference.status_code, by_reference.content) == (204, b"")
         assert by_reference.headers["Link"].startswith(f"<{by_reference.headers['Location']}/results?outputs=a>")
         assert server.client.get("/jobs", params={"f": "html"}).headers["content-type"].startswith("text/html")
+        _assert_problems(server)
     finally:
         server.stop()
+
+
+def _assert_problems(server: Server) -> None:
+    """Whoever answers, it is a problem document; nothing that a client sends is an error of the server's."""
+    client = server.client
+    no_such_job = f"{OGC_EXCEPTIONS}/no-such-job"
+    for path in (
+        "/jobs/x/nothing",
+        "/jobs/x/results/y",
+        "/processes/sleep/nothing",
+        "/jobs/a%2Fb",
+        "/jobs/a%2Fb/results",
+    ):
+        assert assert_problem(client.get(path), 404)["type"] == "about:blank"
+    for job_id in ("%00", "%FF%FE", "x" * 3000, "%E2%80%AE"):
+        document = assert_problem(client.get(f"/jobs/{job_id}/results"), 404)
+        assert document["type"] == no_such_job
+    assert assert_problem(client.delete("/jobs/%00"), 404)["instance"] == "/jobs/%00"
+    for path, method, allowed in (
+        ("/jobs/x", "PUT", {"GET", "DELETE"}),
+        ("/jobs", "POST", {"GET"}),
+        ("/jobs/x/results", "DELETE", {"GET"}),
+        ("/processes", "DELETE", {"GET"}),
+        ("/processes/sleep/execution", "GET", {"POST"}),
+    ):
+        response = client.request(method, path)
+        assert_problem(response, 405)
+        assert set(response.headers["allow"].split(", ")) - {"HEAD", "OPTIONS"} == allowed
+    assert_problem(client.get("/jobs", headers={"Accept": "image/png"}), 406)
+    assert_problem(client.get("/processes", headers={"Accept": "image/png, text/html;q=0"}), 406)
+    assert client.get("/jobs", headers={"Accept": "image/png, */*;q=0.1"}).status_code == 200
+    assert_problem(client.get("/jobs", params={"f": "xml"}), 400)
+    assert_problem(client.get("/jobs?limit=%FF&offset=%00"), 400)
+    for headers in ({"Accept-Language": b"\xff;q=zz,,;"}, {"Accept": ";;q=,/"}, {"Prefer": '";,="'}):
+        assert client.get("/jobs", headers=headers).status_code == 200
+    execution = "/processes/hello-world/execution"
+    assert_problem(client.post(execution, content=b"\xff\xfe", headers={"Content-Type": "application/json"}), 400)
+    assert_problem(client.post(execution, data={"inputs": "x"}), 415)
+    three_megabytes = server.execute("hello-world", {"name": "x" * 3_000_000})
+    assert three_megabytes.status_code == 200
+    # other resources are the host's
+    other = client.get("/collections/nothing", params={"f": "json"}, follow_redirects=True)
+    assert (other.status_code, other.headers["content-type"]) == (404, "application/json")
+    unrouted = client.get("/nothing")
+    assert (unrouted.status_code, "problem" in unrouted.headers["content-type"]) == (404, False)
 
 
 def test_openapi_generation_starts_nothing(tmp_path):
@@ -55,7 +102,7 @@ def test_openapi_generation_starts_nothing(tmp_path):
     server.cli("openapi", "generate", str(server.config_path), "--output-file", str(server.openapi_path))
     text = server.openapi_path.read_text()
     assert "/processes/hello-world/execution" in text
-    assert "callback" not in text
+    assert "callbacks" not in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml", "openapi.yml"]
 
 
@@ -63,6 +110,16 @@ def test_configuration_is_valid_for_pygeoapi(tmp_path):
     """pygeoapi's own validation accepts our configuration."""
     server = Server(tmp_path, prefect={"sleep": {"max_running": 1}})
     assert server.cli("config", "validate", "-c", str(server.config_path)).returncode == 0
+
+
+def test_conformance_is_declared_as_far_as_it_is_met(tmp_path):
+    """The classes of the standard that hold, in the document and on the page."""
+    with running(Server(tmp_path)) as server:
+        declared = server.client.get("/conformance", params={"f": "json"}).json()["conformsTo"]
+        classes = {uri.rpartition("/")[2] for uri in declared if "processes" in uri}
+        assert classes == {"core", "ogc-process-description", "json", "oas30", "job-list", "dismiss", "callback"}
+        page = server.client.get("/conformance", params={"f": "html"})
+        assert "conf/job-list" in page.text
 
 
 def test_wrong_key_is_named_at_start(tmp_path):
@@ -107,6 +164,26 @@ class TestWithoutCompliance:
             assert body.status_code == 500  # B9
             declared = server.client.get("/conformance", params={"f": "json"}).json()["conformsTo"]
             assert any("callback" in uri for uri in declared)
+            assert not any("job-list" in uri for uri in declared)
+            assert server.client.get("/jobs", params={"f": "xml"}).json()["type"] == "InvalidParameterValue"  # B2
+            assert server.client.get("/jobs", headers={"Accept": "image/png"}).status_code == 200
+
+    @pytest.mark.parametrize("front", ["flask", "starlette", "django"])
+    def test_fronts_answer_pages_of_their_frameworks(self, tmp_path, front):
+        """What the hooks of the fronts mend, and what Django's views do besides."""
+        with running(Server(tmp_path, front=front, manager={"ogc_compliance": False})) as server:
+            page = server.client.get("/jobs/x/nothing")
+            assert (page.status_code, page.headers["content-type"].split("/")[0]) == (404, "text")
+            put = server.client.put("/jobs/x")
+            assert put.headers["content-type"] != "application/problem+json"
+            if front == "django":
+                assert put.status_code == 403  # for the want of a CSRF token
+                assert server.client.get("/jobs").status_code == 301
+                assert "Traceback" in server.client.get("/jobs/x/results/y").text
+                large = server.execute("hello-world", {"name": "x" * 3_000_000})
+                assert (large.status_code, large.headers["content-type"].split(";")[0]) == (400, "text/html")
+            else:
+                assert put.status_code == 405
 
     def test_documents_are_answered_as_stock_does(self, tmp_path):
         """Without the wrappers outputs are what the process returned, byte for byte."""

@@ -11,6 +11,7 @@ module           holds
 ===============  =============================================================================================
 ``wrapping``     which functions are wrapped, and how
 ``fronts``       the pages of pygeoapi's Flask, Starlette and Django fronts
+``embedding``    an ASGI application for users to mount
 ``boundary``     every error becomes a problem document, never an HTML traceback
 ``preferences``  the request header ``Prefer`` (RFC 7240)
 ``paging``       pages of a list
