@@ -126,6 +126,15 @@ def test_a_request_that_pygeoapi_cannot_read_is_the_clients_fault(make_api, monk
         request_for(api, "/collections")
 
 
+def test_what_a_client_excludes_is_no_error(make_api):
+    """A quality of zero, which stock pygeoapi divides by, excludes a format and a language; the others count."""
+    api = API(configuration(Path("/nowhere"), 5000, {"ogc_compliance": False}, {}, {}), {})
+    headers = {"Accept": "text/html;q=0, application/ld+json;q=0.5", "Accept-Language": "de;q=0.0"}
+    with pytest.raises(ZeroDivisionError):
+        request_for(api, "/jobs", headers=headers)
+    assert request_for(make_api(), "/jobs", headers=headers).format == "jsonld"
+
+
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
@@ -40,7 +41,9 @@ _WRAPPERS: tuple[tuple[Any, str, Callable[..., Any], str], ...] = (
 """Where each function stands, its name, what is put around it, and the parameters that it must have."""
 
 _FRONTS = ("from_flask", "from_starlette", "from_django")
+_CHOICE = "get_choice_from_headers"
 _FRONT_PARAMETERS = "cls, request, supported_locales"
+_EXCLUDED = re.compile(r";q=0*\.?0*$")
 _WRAPPED = "_pygeoapi_prefect_wrapped"
 
 _managers: WeakSet[Any] = WeakSet()
@@ -63,6 +66,8 @@ def install(manager: WrappedManager) -> None:
     for owner, name, wrapper, parameters in _WRAPPERS:
         if not _is_wrapped(owner, name) and _fits(owner, name, parameters):
             _wrap(owner, name, wrapper)
+    if not _is_wrapped(core, _CHOICE) and _fits(core, _CHOICE, "headers, header_name, all"):
+        _wrap_choice()
     for front in _FRONTS:
         if not _is_wrapped(APIRequest, front) and _fits(APIRequest, front, _FRONT_PARAMETERS):
             _wrap_front(front)
@@ -85,6 +90,7 @@ def is_installed_for(name: str) -> bool:
 def uninstall() -> None:
     """Put pygeoapi's own functions back. What is around the making of OpenAPI documents stays, and does nothing."""
     wrapped = [(owner, name) for owner, name, _, _ in _WRAPPERS] + [(APIRequest, name) for name in _FRONTS]
+    wrapped.append((core, _CHOICE))
     for owner, name in wrapped:
         _unwrap(owner, name)
     while _fronts:
@@ -133,6 +139,23 @@ def _unwrap(owner: Any, name: str) -> None:
     original = getattr(getattr(wrapped, "__func__", wrapped), _WRAPPED, None)
     if original is not None:
         setattr(owner, name, original)
+
+
+def _wrap_choice() -> None:
+    """Mends: stock divides by the zero of ``Accept: text/html;q=0``, for every resource of the server."""
+    original = core.get_choice_from_headers
+
+    @functools.wraps(original)
+    def wrapped(headers: Any, header_name: str, all: bool = False) -> Any:
+        try:
+            return original(headers, header_name, all)
+        except ZeroDivisionError:
+            value = core.get_from_headers(headers, header_name)
+            left = ",".join(part for part in value.split(",") if not _EXCLUDED.search(part))
+            return original({header_name: left}, header_name, all) or None
+
+    setattr(wrapped, _WRAPPED, original)
+    core.get_choice_from_headers = wrapped
 
 
 def _wrap_front(name: str) -> None:
