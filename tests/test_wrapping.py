@@ -12,7 +12,7 @@ from pygeoapi.api import API, APIRequest, processes
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from pygeoapi_prefect import ogcapi
+from pygeoapi_prefect import manager, ogcapi
 from pygeoapi_prefect.ogcapi import wrapping
 from pygeoapi_prefect.ogcapi.boundary import accepts, relative_path
 from pygeoapi_prefect.ogcapi.conformance import declared
@@ -29,8 +29,8 @@ OWNERS = [(owner, name) for owner, name, _, _ in wrapping._WRAPPERS] + [
 def make_api(tmp_path: Path):
     """Makes pygeoapi's API with our manager; starts nothing."""
 
-    def make(**manager: Any) -> API:
-        config = configuration(tmp_path, 5000, {"runner": "external", **manager}, {}, {"hello": {"name": "HelloWorld"}})
+    def make(**keys: Any) -> API:
+        config = configuration(tmp_path, 5000, {"runner": "external", **keys}, {}, {"hello": {"name": "HelloWorld"}})
         return API(config, {})
 
     yield make
@@ -124,6 +124,18 @@ def test_a_request_that_pygeoapi_cannot_read_is_the_clients_fault(make_api, monk
         request_for(api, "/jobs/x")
     with pytest.raises(LookupError):
         request_for(api, "/collections")
+
+
+def test_an_api_for_each_request_shares_what_the_first_one_started(make_api, monkeypatch):
+    """As Django's views make them: no connections and threads of their own, and answers through the wrappers."""
+    monkeypatch.setattr(manager, "_serving", {})
+    first = make_api()
+    assert make_api().manager._web_process is not first.manager._web_process
+    first.manager.start()
+    second = make_api()
+    assert second.manager._web_process is first.manager._web_process
+    assert second.manager in wrapping._managers
+    assert make_api(max_waiting=5).manager._web_process is not first.manager._web_process
 
 
 def test_what_a_client_excludes_is_no_error(make_api):
