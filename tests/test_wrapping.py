@@ -17,7 +17,7 @@ from pygeoapi_prefect.ogcapi import wrapping
 from pygeoapi_prefect.ogcapi.boundary import accepts, relative_path
 from pygeoapi_prefect.ogcapi.conformance import declared
 from pygeoapi_prefect.ogcapi.fronts import allowed_methods, flask_handler
-from pygeoapi_prefect.ogcapi.problems import problem
+from pygeoapi_prefect.schemas.problems import problem
 from serving import configuration
 
 OWNERS = [(owner, name) for owner, name, _, _ in wrapping._WRAPPERS] + [

@@ -25,7 +25,7 @@ from typing import Any
 from pygeoapi.util import get_api_rules
 
 from pygeoapi_prefect.ogcapi.boundary import INTERNAL_ERROR, relative_path
-from pygeoapi_prefect.ogcapi.problems import MEDIA_TYPE, problem
+from pygeoapi_prefect.schemas.problems import MEDIA_TYPE, problem
 
 LOGGER = logging.getLogger(__name__)
 
