@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pygeoapi.api import API, SYSTEM_LOCALE, APIRequest
 from pygeoapi.formats import F_HTML, F_JSON, F_JSONLD, FORMAT_TYPES
 from pygeoapi.util import get_api_rules, json_serial, render_j2_template
+from werkzeug.datastructures import Headers
 
 from pygeoapi_prefect.exceptions import (
     InvalidInputsError,
@@ -43,8 +44,8 @@ _DOCUMENTS = ("application/json", "text/html", "application/ld+json")
 
 _QUALITY = re.compile(r";\s*q\s*=\s*([0-9.]+)", re.IGNORECASE)
 
-_path: ContextVar[str | None] = ContextVar("path", default=None)
-"""Of the request under way where that is one for processes or jobs; else None."""
+_under_way: ContextVar[APIRequest | None] = ContextVar("request", default=None)
+"""The request that is being answered where it is one for processes or jobs; else None."""
 
 INTERNAL_ERROR = "The server made an error while it answered this request. Its log tells more."
 
@@ -90,7 +91,7 @@ def within_boundary(function: Callable[..., Answer]) -> Callable[..., Answer]:
 
     @functools.wraps(function)
     def guarded(original: Callable[..., Answer], api: API, request: APIRequest, *args: Any) -> Answer:
-        token = _path.set(path_of(request))
+        token = _under_way.set(request)
         try:
             if is_of_job and not all(map(_may_be_id, args)):
                 raise UnknownJobError()
@@ -106,7 +107,7 @@ def within_boundary(function: Callable[..., Answer]) -> Callable[..., Answer]:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             return problem_answer(headers, status, "NoApplicableCode", INTERNAL_ERROR)
         finally:
-            _path.reset(token)
+            _under_way.reset(token)
 
     return guarded
 
@@ -121,7 +122,7 @@ def negotiated(function: Callable[..., Answer]) -> Callable[..., Answer]:
     @within_boundary
     @functools.wraps(function)
     def checked(original: Callable[..., Answer], api: API, request: APIRequest, *args: Any) -> Answer:
-        accept = next((value for name, value in request.headers.items() if name.lower() == "accept"), None)
+        accept = request_headers(request).get("Accept")
         if not request.params.get("f") and accept and not accepts(accept, _DOCUMENTS):
             raise NotAcceptableError()
         return function(original, api, request, *args)
@@ -155,11 +156,11 @@ def get_format_exception(original: Callable[..., Answer], api: API, request: API
     """Mends: the answer to an unknown ``f`` is no problem document (row B2)."""
     if not is_below_processes(api, path_of(request)):
         return original(api, request)
-    token = _path.set(path_of(request))
+    token = _under_way.set(request)
     try:
         return original(api, request)
     finally:
-        _path.reset(token)
+        _under_way.reset(token)
 
 
 def get_exception(
@@ -176,7 +177,7 @@ def get_exception(
 
     Those of collections and of everything else that this API serves stay as they are.
     """
-    if _path.get() is None:
+    if _under_way.get() is None:
         return original(api, status, headers, format_, code, description)
     error = sys.exc_info()[1]
     violations: tuple[Violation, ...] = ()
@@ -202,8 +203,17 @@ def get_exception(
 def problem_answer(
     headers: dict[str, str], status: int, code: str, detail: str, violations: Iterable[Violation] = ()
 ) -> Answer:
-    headers["Content-Type"] = MEDIA_TYPE
-    return headers, status, json.dumps(problem(status, code, detail, path=_path.get(), violations=violations))
+    """
+    An answer with a problem document.
+
+    It is plain JSON to clients that accept that and not its own media type, as OGC's test suite does.
+    """
+    request = _under_way.get()
+    accept = None if request is None else request_headers(request).get("Accept")
+    is_plain = accept is not None and not accepts(accept, [MEDIA_TYPE]) and accepts(accept, [FORMAT_TYPES[F_JSON]])
+    headers["Content-Type"] = FORMAT_TYPES[F_JSON] if is_plain else MEDIA_TYPE
+    path = None if request is None else path_of(request)
+    return headers, status, json.dumps(problem(status, code, detail, path=path, violations=violations))
 
 
 def path_of(request: APIRequest) -> str:
@@ -243,23 +253,33 @@ def _may_be_id(job_id: Any) -> bool:
 
 
 def json_answer(api: API, request: APIRequest, document: dict[str, Any]) -> Answer:
+    """A document of the standard."""
+    headers = headers_of(api, request)
+    if request.format != F_JSONLD:
+        headers["Content-Type"] = FORMAT_TYPES[F_JSON]
+    return headers, HTTPStatus.OK, json_text(api, document)
+
+
+def json_text(api: API, value: Any) -> str:
     """
-    A document of the standard.
+    A value as JSON.
 
     Mends: stock writes ``&lt;`` for each ``<`` in JSON, against browsers that take it for HTML. The escape here is
     JSON's own, so that clients read what was written.
     """
-    headers = headers_of(api, request)
-    if request.format != F_JSONLD:
-        headers["Content-Type"] = FORMAT_TYPES[F_JSON]
-    content = json.dumps(document, default=json_serial, indent=4 if api.pretty_print else None)
-    return headers, HTTPStatus.OK, content.replace("<", "\\u003c").replace(">", "\\u003e")
+    text = json.dumps(value, default=json_serial, indent=4 if api.pretty_print else None)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def html_answer(api: API, request: APIRequest, templates: Any, template: str, data: dict[str, Any]) -> Answer:
     """A page of pygeoapi's, of its *template* or of the user's in its place."""
     page = render_j2_template(api.tpl_config, templates, template, data, request.locale)
     return headers_of(api, request), HTTPStatus.OK, page
+
+
+def request_headers(request: APIRequest) -> Headers:
+    """The headers of a request, in whatever case; pygeoapi keeps them as its fronts have them."""
+    return Headers(list(request.headers.items()))
 
 
 def headers_of(api: API, request: APIRequest) -> dict[str, str]:

@@ -6,9 +6,9 @@ from copy import copy
 
 from pygeoapi.api import API, APIRequest, processes
 from pygeoapi.formats import F_HTML, F_JSON, FORMAT_TYPES
-from pygeoapi.util import render_j2_template, to_json
+from pygeoapi.util import render_j2_template
 
-from pygeoapi_prefect.ogcapi.boundary import Answer
+from pygeoapi_prefect.ogcapi.boundary import Answer, json_text
 
 BASE = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf"
 CALLBACK = f"{BASE}/callback"
@@ -48,7 +48,7 @@ def conformance(original: Callable[..., Answer], api: API, request: APIRequest) 
     if request.format != F_HTML:
         if request.format is not None:
             headers["Content-Type"] = FORMAT_TYPES[request.format]
-        return headers, status, to_json(document, api.pretty_print)
+        return headers, status, json_text(api, document)
     headers["Content-Type"] = FORMAT_TYPES[F_HTML]
     templates = api.config["server"]["templates"]
     page = render_j2_template(api.tpl_config, templates, "conformance.html", document, request.locale)

@@ -10,13 +10,11 @@ from typing import Any, NoReturn
 
 from pygeoapi.api import API, APIRequest
 from pygeoapi.api.pubsub import publish_message
-from pygeoapi.formats import F_JSON, FORMAT_TYPES
-from pygeoapi.util import get_from_headers, to_json
 
 from pygeoapi_prefect.exceptions import MalformedRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from pygeoapi_prefect.jobs import Job
 from pygeoapi_prefect.jobs.status_info import status_info
-from pygeoapi_prefect.ogcapi.boundary import Answer, headers_of, within_boundary
+from pygeoapi_prefect.ogcapi.boundary import Answer, json_answer, request_headers, within_boundary
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.ogcapi.results import answer_with, prefers_json
 from pygeoapi_prefect.results import Response
@@ -56,15 +54,15 @@ def execute_process(original: Callable[..., Answer], api: API, request: APIReque
     execution = manager.execute(
         process_id,
         body,
-        Preferences.parse([get_from_headers(request.headers, "Prefer")]),
+        Preferences.parse(request_headers(request).getlist("Prefer")),
         idempotency_key=_idempotency_key(request),
         base_url=api.base_url,
         prefers_json=prefers_json(request),
     )
     job_url = f"{api.base_url}/jobs/{execution.job.job_id}"
     if execution.response is None:
-        headers, status = headers_of(api, request) | {"Content-Type": FORMAT_TYPES[F_JSON]}, int(HTTPStatus.CREATED)
-        content = to_json(status_info(execution.job, api.base_url), api.pretty_print)
+        headers, _, content = json_answer(api, request, status_info(execution.job, api.base_url))
+        status = int(HTTPStatus.CREATED)
     else:
         headers, status, content = answer_with(api, request, execution.response)
         if manager.settings.monitor_link:
@@ -87,9 +85,7 @@ def _publish(api: API, process_id: str, job_id: str, content: Any) -> None:
 
 
 def _read_body(request: APIRequest, max_bytes: int) -> dict[str, Any]:
-    media_type = (
-        (get_from_headers(request.headers, "Content-Type") or "application/json").partition(";")[0].strip().lower()
-    )
+    media_type = request_headers(request).get("Content-Type", "application/json").partition(";")[0].strip().lower()
     if not _JSON.fullmatch(media_type):
         raise UnsupportedMediaTypeError()
     data = request.data
@@ -114,9 +110,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _idempotency_key(request: APIRequest) -> str | None:
     """Source: draft-ietf-httpapi-idempotency-key-header, a quoted string; without quotes it is taken as it is."""
-    if "idempotency-key" not in map(str.lower, request.headers):
+    value: str | None = request_headers(request).get("Idempotency-Key")
+    if value is None:
         return None
-    value: str = get_from_headers(request.headers, "Idempotency-Key")
     key = value.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]

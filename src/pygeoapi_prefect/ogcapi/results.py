@@ -6,12 +6,11 @@ from http import HTTPStatus
 
 from pygeoapi.api import API, APIRequest
 from pygeoapi.formats import F_HTML, F_JSON
-from pygeoapi.util import get_from_headers, to_json
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 from werkzeug.wsgi import FileWrapper
 
-from pygeoapi_prefect.ogcapi.boundary import Answer, headers_of, within_boundary
+from pygeoapi_prefect.ogcapi.boundary import Answer, headers_of, json_text, request_headers, within_boundary
 from pygeoapi_prefect.results import Response, StoredFile
 
 JSON = "application/json"
@@ -43,7 +42,7 @@ def prefers_json(request: APIRequest) -> bool:
     """Whether the client would rather have several outputs as a document. Without a preference it would not."""
     if request.params.get("f") == F_JSON:
         return True
-    accepted = parse_accept_header(get_from_headers(request.headers, "accept") or None, MIMEAccept)
+    accepted = parse_accept_header(request_headers(request).get("Accept"), MIMEAccept)
     return accepted.best_match([MULTIPART, JSON]) == JSON
 
 
@@ -67,11 +66,11 @@ def answer_with(api: API, request: APIRequest, response: Response) -> Answer:
         return headers, response.status, FileWrapper(content.open(), _PIECE_BYTES)
     content = response.loaded()
     if response.media_type == JSON and not isinstance(content, bytes):
-        content = to_json(content, api.pretty_print)
+        content = json_text(api, content)
     elif isinstance(content, str):
         content = content.encode()
     elif not isinstance(content, bytes):
-        content = to_json(content, api.pretty_print).encode()
+        content = json_text(api, content).encode()
     return headers, response.status, content
 
 

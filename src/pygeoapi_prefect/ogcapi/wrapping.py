@@ -163,7 +163,7 @@ def _wrap_front(name: str) -> None:
     Tell the managers of the first request of any kind: only a process that serves needs a runner.
 
     Mends: stock pygeoapi has no hook for "this process serves now"; a mere load of the manager is none. A request that
-    it cannot read is the server's error. Names of headers are those of the front: small letters under Starlette.
+    it cannot read is the server's error, and of several headers of one name it keeps one.
     """
     original = vars(APIRequest)[name]
 
