@@ -115,6 +115,23 @@ def test_a_synchronous_job_is_told_as_well(world: World) -> None:
     assert world.call(success).json == {"a": "A"}
 
 
+def test_links_lead_to_this_server(world: World) -> None:
+    """What a job's runner sends has the links that the server's own answers have."""
+    success, progress = world.path("200"), world.path("200")
+    world.server.submit(
+        "several",
+        outputs={"b": {"transmissionMode": "reference"}},
+        subscriber={"successUri": world.receiver.url + success},
+    )
+    link = world.call(success).json["b"]["href"]
+    assert world.server.client.get(link).text.strip('"') == "B"
+    job_id = world.submit("sleep", {"seconds": 30}, inProgressUri=progress)
+    assert {"self": f"{world.server.url}/jobs/{job_id}"}.items() <= {
+        link["rel"]: link["href"] for link in world.call(progress).json["links"]
+    }.items()
+    world.server.client.delete(f"/jobs/{job_id}")
+
+
 def test_large_results_arrive_whole(world: World) -> None:
     """Sent in pieces, put together again by their length."""
     success = world.path("200")

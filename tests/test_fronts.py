@@ -102,7 +102,7 @@ def test_openapi_generation_starts_nothing(tmp_path):
     server.cli("openapi", "generate", str(server.config_path), "--output-file", str(server.openapi_path))
     text = server.openapi_path.read_text()
     assert "/processes/hello-world/execution" in text
-    assert "callbacks" not in text
+    assert "successUri" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yml", "openapi.yml"]
 
 

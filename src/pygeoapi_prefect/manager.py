@@ -218,7 +218,7 @@ class PrefectManager(BaseManager):
             request={
                 **request,
                 "secret_inputs": secret_inputs(self._descriptions[process_id]),
-                "subscriber": urls,
+                **({"subscriber": urls, "base_url": base_url} if urls else {}),
             },
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
             idempotency_key=None if idempotency_key is None else _key(idempotency_key, process_id, body),

@@ -17,6 +17,7 @@ from pygeoapi_prefect.schemas.codes import JobControlOption, ResponseForm
 
 JSON = "application/json"
 HTML = "text/html"
+JSON_LD = "application/ld+json"
 MULTIPART = "multipart/related"
 BINARY = {"type": "string", "format": "binary"}
 
@@ -112,7 +113,7 @@ def _headers(*names: str) -> dict[str, Any]:
 
 
 def _document(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    content = {JSON: {"schema": schema}, HTML: {"schema": {"type": "string"}}}
+    content = {JSON: {"schema": schema}, JSON_LD: {"schema": schema}, HTML: {"schema": {"type": "string"}}}
     return {"description": description, "content": content}
 
 
@@ -203,7 +204,7 @@ def _job_paths() -> dict[str, Any]:
                 "description": "Results of a job",
                 "tags": list(tags),
                 "operationId": "getJobResults",
-                "parameters": [_parameter("jobId"), _parameter("f")],
+                "parameters": [_parameter(name) for name in ("jobId", "outputs", "f")],
                 "responses": {"200": results, "204": _by_reference(), **_problems(400, 404, 405, 500, 503)},
             }
         },

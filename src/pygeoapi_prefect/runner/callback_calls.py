@@ -15,7 +15,7 @@ import httpx
 from pygeoapi_prefect.exceptions import ReferenceRefusedError, ResultNotAvailableError
 from pygeoapi_prefect.jobs import Callback, CallbackKind, Job, JobStore
 from pygeoapi_prefect.jobs.status_info import status_info
-from pygeoapi_prefect.results import ResultStore, respond
+from pygeoapi_prefect.results import OutputLinks, ResultStore, respond
 from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE
 from pygeoapi_prefect.schemas import JobStatus, ResponseForm
 from pygeoapi_prefect.schemas.problems import problem
@@ -60,28 +60,32 @@ def content_of(callback: Callback, store: JobStore, results: ResultStore) -> tup
         JobStoreUnavailableError: Nor can the job store.
     """
     if callback.kind is CallbackKind.IN_PROGRESS:
-        return JSON_MEDIA_TYPE, json.dumps(status_info(callback.job, None)).encode()
+        base_url = store.details(callback.job.job_id).request.get("base_url")
+        return JSON_MEDIA_TYPE, json.dumps(status_info(callback.job, base_url)).encode()
     if callback.kind is CallbackKind.FAILED:
         return JSON_MEDIA_TYPE, json.dumps(_problem_of(callback.job)).encode()
     details = store.details(callback.job.job_id)
     try:
         request = {**details.request, "response": ResponseForm.DOCUMENT.value}
-        response = respond(results, details.result, request, as_returned=False)
+        base_url = details.request.get("base_url")
+        links = OutputLinks(base_url, callback.job.job_id) if base_url else None
+        response = respond(results, details.result, request, as_returned=False, links=links)
     except ResultNotAvailableError as error:
         raise CallFailedError("the results are gone", is_final=True) from error
-    content = response.content
+    content = response.loaded()
     if isinstance(content, str):
         content = content.encode()
     return response.media_type, content if isinstance(content, bytes) else json.dumps(content).encode()
 
 
 def _problem_of(job: Job) -> dict[str, Any]:
+    path = f"/jobs/{job.job_id}/results"
     if job.status is JobStatus.DISMISSED:
         error = ResultNotAvailableError(user_msg="The job was dismissed.")
-        return problem(error.http_status_code, error.ogc_exception_code, error.client_message)
+        return problem(error.http_status_code, error.ogc_exception_code, error.client_message, path=path)
     if job.problem is None:
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "about:blank", job.message)
-    return problem(job.problem.status, job.problem.type, job.message)
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "about:blank", job.message, path=path)
+    return problem(job.problem.status, job.problem.type, job.message, path=path)
 
 
 def send(client: httpx.Client, callback: Callback, media_type: str, body: bytes) -> None:
