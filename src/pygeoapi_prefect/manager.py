@@ -1,10 +1,8 @@
 """PrefectManager: pygeoapi's face. It translates between pygeoapi's calls and ours, and does nothing else."""
 
-import hashlib
 import json
 import logging
 import math
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -18,7 +16,6 @@ from pygeoapi.util import JobStatus as HostJobStatus
 
 from pygeoapi_prefect import ogcapi
 from pygeoapi_prefect.exceptions import (
-    MalformedRequestError,
     ProcessUnavailableError,
     SyncWaitEndedError,
     UnknownProcessError,
@@ -40,8 +37,6 @@ LOGGER = logging.getLogger(__name__)
 
 RESPOND_ASYNC = {"Preference-Applied": RequestedProcessExecutionMode.respond_async.value}
 DEFAULT_MEDIA_TYPE = "application/json"
-
-_JOB_ID = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _JOB_COLUMNS = {"status", "message", "progress", "created", "started", "finished", "updated"}
 
@@ -180,7 +175,8 @@ class PrefectManager(BaseManager):
         body: Mapping[str, Any],
         preferences: Preferences,
         *,
-        idempotency_key: str | None = None,
+        job_id: str | None = None,
+        idempotency_key: IdempotencyKey | None = None,
         base_url: str | None = None,
         prefers_json: bool = False,
     ) -> Execution:
@@ -189,8 +185,9 @@ class PrefectManager(BaseManager):
 
         Args:
             process_id: Key of the process in the configuration.
-            body: The execute request. Besides the standard's members it may have a ``jobID`` that the client proposes.
+            body: The execute request.
             preferences: Of the client.
+            job_id: The client's proposal; at most 64 characters, fit for URLs and names of folders.
             idempotency_key: The client's, by which it may send the request again.
             base_url: Of the server, for links in what the job's runner sends and to outputs by reference; None where it
                 is not known.
@@ -211,9 +208,8 @@ class PrefectManager(BaseManager):
         request = self._validators[process_id].check(body)
         urls = subscriber_urls(body.get("subscriber"))
         self.start()
-        job_id = _proposed_job_id(body) or str(uuid.uuid4())
         new_job = NewJob(
-            job_id=job_id,
+            job_id=job_id or str(uuid.uuid4()),
             process_id=process_id,
             request={
                 **request,
@@ -221,7 +217,7 @@ class PrefectManager(BaseManager):
                 **({"subscriber": urls, "base_url": base_url} if urls else {}),
             },
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
-            idempotency_key=None if idempotency_key is None else _key(idempotency_key, process_id, body),
+            idempotency_key=idempotency_key,
         )
         options = self._descriptions[process_id].get("jobControlOptions") or [JobControlOption.SYNC_EXECUTE]
         may_run_async = JobControlOption.ASYNC_EXECUTE in options
@@ -359,23 +355,6 @@ class PrefectManager(BaseManager):
 
     def __repr__(self) -> str:
         return f"<PrefectManager> {self.name}"
-
-
-def _proposed_job_id(body: Mapping[str, Any]) -> str | None:
-    """``jobID``; ``job_id`` is what pygeoapi itself took once."""
-    job_id = body.get("jobID", body.get("job_id"))
-    if job_id is None:
-        return None
-    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-        raise MalformedRequestError(
-            user_msg="'jobID' must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or a digit."
-        )
-    return job_id
-
-
-def _key(key: str, process_id: str, body: Mapping[str, Any]) -> IdempotencyKey:
-    digest = hashlib.sha256(json.dumps([process_id, body], sort_keys=True).encode())
-    return IdempotencyKey(key, digest.hexdigest())
 
 
 def _to_host(job: Job) -> dict[str, Any]:

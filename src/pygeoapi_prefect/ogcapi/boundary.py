@@ -26,7 +26,7 @@ from pygeoapi_prefect.exceptions import (
     UnknownJobError,
     Violation,
 )
-from pygeoapi_prefect.jobs import JobStore
+from pygeoapi_prefect.jobs import IdempotencyKey, JobStore
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.schemas.problems import MEDIA_TYPE, problem
@@ -75,7 +75,8 @@ class WrappedManager(Protocol):
         body: Mapping[str, Any],
         preferences: Preferences,
         *,
-        idempotency_key: str | None = None,
+        job_id: str | None = None,
+        idempotency_key: IdempotencyKey | None = None,
         base_url: str | None = None,
         prefers_json: bool = False,
     ) -> Any: ...

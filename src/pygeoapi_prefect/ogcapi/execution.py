@@ -1,9 +1,10 @@
 """Execute requests."""
 
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from pygeoapi.api import API, APIRequest
 from pygeoapi.api.pubsub import publish_message
 
 from pygeoapi_prefect.exceptions import MalformedRequestError, RequestTooLargeError, UnsupportedMediaTypeError
-from pygeoapi_prefect.jobs import Job
+from pygeoapi_prefect.jobs import IdempotencyKey, Job
 from pygeoapi_prefect.jobs.status_info import status_info
 from pygeoapi_prefect.ogcapi.boundary import Answer, json_answer, request_headers, within_boundary
 from pygeoapi_prefect.ogcapi.preferences import Preferences
@@ -23,6 +24,7 @@ LOGGER = logging.getLogger(__name__)
 
 MAX_KEY_CHARACTERS = 255
 
+_JOB_ID = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JSON = re.compile(r"application/([a-z0-9.-]+\+)?json")
 
 
@@ -55,7 +57,8 @@ def execute_process(original: Callable[..., Answer], api: API, request: APIReque
         process_id,
         body,
         Preferences.parse(request_headers(request).getlist("Prefer")),
-        idempotency_key=_idempotency_key(request),
+        job_id=_proposed_job_id(body),
+        idempotency_key=_idempotency_key(request, process_id, body),
         base_url=api.base_url,
         prefers_json=prefers_json(request),
     )
@@ -108,7 +111,19 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _idempotency_key(request: APIRequest) -> str | None:
+def _proposed_job_id(body: Mapping[str, Any]) -> str | None:
+    """``jobID``; ``job_id`` is what pygeoapi itself took once."""
+    job_id = body.get("jobID", body.get("job_id"))
+    if job_id is None:
+        return None
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+        raise MalformedRequestError(
+            user_msg="'jobID' must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or a digit."
+        )
+    return job_id
+
+
+def _idempotency_key(request: APIRequest, process_id: str, body: Mapping[str, Any]) -> IdempotencyKey | None:
     """Source: draft-ietf-httpapi-idempotency-key-header, a quoted string; without quotes it is taken as it is."""
     value: str | None = request_headers(request).get("Idempotency-Key")
     if value is None:
@@ -120,4 +135,5 @@ def _idempotency_key(request: APIRequest) -> str | None:
         raise MalformedRequestError(
             user_msg=f"The Idempotency-Key must be 1 to {MAX_KEY_CHARACTERS} printable characters."
         )
-    return key
+    digest = hashlib.sha256(json.dumps([process_id, body], sort_keys=True).encode())
+    return IdempotencyKey(key, digest.hexdigest())
