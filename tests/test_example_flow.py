@@ -50,6 +50,7 @@ def served(prefect_server, tmp_path_factory):
     server = Server(
         folder,
         front="flask",
+        manager={"sync_timeout": 60},
         processors={name: resource["processor"] for name, resource in resources.items()} | GREETINGS,
         environment={
             "PYTHONPATH": os.pathsep.join(filter(None, [str(example), os.environ.get("PYTHONPATH")])),
@@ -352,8 +353,8 @@ def test_the_document_s_example_is_deployed(api):
 
 
 def test_hi_prefect_world_needs_a_name(served, block):
-    """Without a name the answer is 400 with the flow's own words."""
-    assert assert_problem(served[0].execute("hi-prefect-world"), 400)["detail"] == "Cannot process without a name"
+    """A request without a name is refused before a job is made."""
+    assert assert_problem(served[0].execute("hi-prefect-world"), 400)["detail"] == "Input 'name' is missing."
 
 
 def test_the_example_requests_work(served, block):

@@ -143,8 +143,9 @@ class TestDescriptions:
         ],
     )
     def test_job_control_options(self, served, process_id, options):
-        """They are those of the process in the configuration, else what the manager's switches say."""
+        """They are those of the process in the configuration, else what the manager's switches say; and dismissal."""
         server, _ = served
+        options = [*options, "dismiss"]
         assert (
             server.client.get(f"/processes/{process_id}", params={"f": "json"}).json()["jobControlOptions"] == options
         )

@@ -33,6 +33,8 @@ def make_api(tmp_path: Path):
         config = configuration(tmp_path, 5000, {"runner": "external", **keys}, {}, {"hello": {"name": "HelloWorld"}})
         return API(config, {})
 
+    # a manager of another test in this process may have put them on
+    ogcapi.uninstall()
     yield make
     ogcapi.uninstall()
 
