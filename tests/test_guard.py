@@ -292,6 +292,16 @@ def test_redirects_carry_nothing_to_another_server() -> None:
         assert second.heard[0]["accept"] == "text/plain"
 
 
+def test_no_cookie_is_kept() -> None:
+    """What a server sets is sent to none, itself included: clients' calls share one client."""
+    with listening() as listener, guarded_client(AddressPolicy(allow_internal=True), timeout=5) as client:
+        listener.headers = {"Set-Cookie": "session=1; Path=/"}
+        client.get(listener.url)
+        client.get(listener.url)
+        assert ["cookie" in headers for headers in listener.heard] == [False, False]
+        assert len(client.cookies) == 0
+
+
 def test_redirects_end() -> None:
     """After a few redirects it is enough."""
     with listening() as round_, guarded_client(AddressPolicy(allow_internal=True), timeout=5) as client:

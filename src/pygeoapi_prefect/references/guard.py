@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any
 
@@ -35,7 +36,8 @@ def guarded_client(policy: AddressPolicy, *, timeout: float) -> httpx.Client:
 
     Names are resolved once for each request, all their addresses are checked, and the connection is made to one of
     them: a name that resolves to something else a moment later gains nothing. Proxies and ``.netrc`` play no
-    part; ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name other certificates. Thread-safe; connections are not reused.
+    part; ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name other certificates. Thread-safe; neither connections nor cookies
+    are kept.
 
     Args:
         policy: What may be asked.
@@ -48,6 +50,8 @@ def guarded_client(policy: AddressPolicy, *, timeout: float) -> httpx.Client:
     return httpx.Client(
         headers={"User-Agent": _user_agent()},
         transport=_GuardedTransport(policy, timeout),
+        # what one client's server sets is nothing to that of another
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=timeout,
         trust_env=False,
         follow_redirects=True,
