@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -192,6 +193,13 @@ def test_a_large_geometry_is_looked_at_once(schema: Any, monkeypatch: pytest.Mon
     large = {"type": "Polygon", "coordinates": [[[number, 1.5] for number in range(5000)] + [[0, 1.5]]]}
     assert fits(schema, large)
     assert calls < 100
+
+
+def test_numbers_of_one_hash_cost_no_more_than_others() -> None:
+    """Items are compared in linear time whatever a client chooses: these would take the better part of an hour."""
+    numbers = [factor * sys.hash_info.modulus for factor in range(1, 300_000)]
+    assert fits({"uniqueItems": True}, numbers)
+    assert not fits({"uniqueItems": True}, [*numbers, numbers[0]])
 
 
 def test_copies_refer_to_nothing_but_themselves() -> None:

@@ -34,12 +34,18 @@ def _unique_items(validator: Any, must_be: Any, instance: Any, schema: Any) -> I
 
 
 def _identity(value: Any) -> Hashable:
-    """Equal where JSON Schema says so: 1 is 1.0, but not true."""
+    """
+    Equal where JSON Schema says so: 1 is 1.0, but not true.
+
+    Numbers are told apart by their digits: anybody can choose numbers of one hash, but no texts of one.
+    """
     if isinstance(value, dict):
         return "object", frozenset((name, _identity(member)) for name, member in value.items())
     if isinstance(value, list):
         return "array", tuple(map(_identity, value))
-    return isinstance(value, bool), value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return type(value).__name__, repr(value) if isinstance(value, int | float) else value
 
 
 def _any_of(validator: Any, alternatives: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
