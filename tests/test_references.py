@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.types.names import raise_on_name_alphanumeric_dashes_only
 
 from pygeoapi_prefect.exceptions import (
     MissingJobParameterError,
@@ -177,6 +178,14 @@ def test_limits_travel_with_a_job() -> None:
     limits = {"allowed_hosts": ["data.example.org"], "max_bytes": 5, "timeout": 7.5}
     handed_over = HandedOver("job-1", "ndvi", {"processor": {"name": "x"}}, {"inputs": {}}, "/storage", limits)
     assert read_order(handed_over.order_json(), "job-1", {}).reference_limits == limits
+
+
+@pytest.mark.parametrize("job_id", ["my-job", "My.Job_1", "x" * 64, "c0ffee00-0000-4000-8000-000000000000"])
+def test_every_job_id_makes_the_name_of_a_block(job_id: str) -> None:
+    """Secrets of a deployed process are kept under a name that Prefect takes, whatever id the client proposed."""
+    name = HandedOver.secret_block_of(job_id)
+    assert raise_on_name_alphanumeric_dashes_only(name) == name
+    assert name != HandedOver.secret_block_of(job_id.swapcase())
 
 
 def test_what_is_awaited_is_not_missing() -> None:

@@ -6,7 +6,9 @@ process's configuration and the request; either may be large, and neither is for
 inputs go through a Secret block of Prefect, which lives as long as the job.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from pygeoapi_prefect.process.orders import JobOrder
 
 _FOLDER = "flow-run"
+_BLOCK_NAME = re.compile("[a-z0-9-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,9 @@ class HandedOver:
 
     @staticmethod
     def secret_block_of(job_id: str) -> str:
+        """A name that Prefect takes: clients propose ids with capitals, dots and underscores, too."""
+        if not _BLOCK_NAME.fullmatch(job_id):
+            job_id = hashlib.sha256(job_id.encode()).hexdigest()
         return f"pygeoapi-job-{job_id}"
 
     @property
