@@ -122,8 +122,10 @@ class Callbacks:
             callback = self._store.claim_callback(
                 lease=self._timeout + _LEASE_MARGIN, but_hosts=hosts, but_jobs=job_ids
             )
-            if callback is not None:
-                self._start(callback)
+            if callback is None:
+                # another runner has it under its hands
+                return _RETRY_SECONDS
+            self._start(callback)
 
     def _start(self, callback: Callback) -> None:
         policy = self._policy(callback.job.process_id)
