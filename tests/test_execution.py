@@ -47,6 +47,12 @@ def test_prefer_is_read_as_its_standard_says(values, expected):
     assert Preferences.parse(values) == expected
 
 
+@pytest.mark.parametrize("value", ["a" + " " * 500_000 + "x", "a=" + " " * 500_000 + '"', "a=1" + " " * 500_000 + "x"])
+def test_a_long_preference_is_read_once(value):
+    """The time grows with the length, not with its square: that would be the better part of an hour here."""
+    assert Preferences.parse([value]) == Preferences()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
@@ -142,6 +148,16 @@ class TestProposedJobId:
         assert response.headers["Location"] == f"{server.url}/jobs/{job_id}"
         assert server.job(job_id)["jobID"] == job_id
         assert_problem(server.client.post("/processes/hello-world/execution", json=body), 409)
+
+    def test_what_is_no_job_cannot_be_removed_as_one(self, server):
+        """An id is refused that something else in the result store has for a name; it would go with the job."""
+        other = server.folder / "results" / "maps.2026" / "world.tif"
+        other.parent.mkdir(parents=True)
+        other.write_bytes(b"II*")
+        body = {"inputs": {"name": "Ada"}, "jobID": "maps.2026"}
+        assert_problem(server.client.post("/processes/hello-world/execution", json=body), 409)
+        server.client.delete("/jobs/maps.2026")
+        assert other.read_bytes() == b"II*"
 
     @pytest.mark.parametrize("job_id", ["", "../x", "a/b", ".hidden", "x" * 65, "ä", 5, ["a"], "a b", "a\n"])
     def test_ids_that_are_none(self, server, job_id):

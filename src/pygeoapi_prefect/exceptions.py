@@ -184,7 +184,7 @@ class UnsupportedMediaTypeError(ExecutionRefusedError):
 
 
 class JobExistsError(ExecutionRefusedError):
-    """The client proposed the id of a job that exists."""
+    """The client proposed the id of a job that exists, or a name that is taken in the result store."""
 
     http_status_code = HTTPStatus.CONFLICT
     default_client_message = "There is a job of that identifier already."

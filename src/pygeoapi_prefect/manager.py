@@ -208,6 +208,8 @@ class PrefectManager(BaseManager):
         request = self._validators[process_id].check(body)
         urls = subscriber_urls(body.get("subscriber"))
         self.start()
+        if job_id is not None:
+            self._web_process.require_free(job_id)
         new_job = NewJob(
             job_id=job_id or str(uuid.uuid4()),
             process_id=process_id,

@@ -5,7 +5,13 @@ import threading
 import time
 from collections.abc import Sequence
 
-from pygeoapi_prefect.exceptions import JobFailedError, ResultNotAvailableError, ResultNotReadyError
+from pygeoapi_prefect.exceptions import (
+    JobExistsError,
+    JobFailedError,
+    ResultNotAvailableError,
+    ResultNotReadyError,
+    UnknownJobError,
+)
 from pygeoapi_prefect.jobs import JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.queries import ENDED
@@ -44,6 +50,27 @@ class WebProcess:
     def store(self) -> JobStore:
         """The job store."""
         return self._made()._store
+
+    def require_free(self, job_id: str) -> None:
+        """
+        Refuse an id that a client proposes where the result store has something else of that name.
+
+        The id is the name of the job's folder, which is removed with the job, whatever is in it. Of a job that exists
+        the store tells whether the request is that job's.
+
+        Raises:
+            JobExistsError: There is something else.
+            ResultStoreError: The result store cannot be read.
+            JobStoreUnavailableError: The database cannot be reached.
+        """
+        try:
+            self.store.status(job_id)
+        except UnknownJobError:
+            if self.results.holds(job_id):
+                raise JobExistsError(
+                    f"{self.results.url} holds something that is named {job_id!r}, as a client would name its job",
+                    user_msg=f"The job id {job_id!r} cannot be had. Propose another one.",
+                ) from None
 
     def submit(self, new_job: NewJob, *, wait: float) -> tuple[str, JobDetails | None]:
         """

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.request import parse_http_list
 
-_PREFERENCE = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s;\"]*))?\s*(?:;.*)?")
+# what was taken is not given back (``+``): a header full of spaces would be read over and over again
+_PREFERENCE = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*+(?:=\s*+(\"(?:[^\"\\]|\\.)*\"|[^\s;\"]*+)\s*+)?(?:;.*)?")
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 

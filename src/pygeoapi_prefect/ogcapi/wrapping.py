@@ -43,7 +43,7 @@ _WRAPPERS: tuple[tuple[Any, str, Callable[..., Any], str], ...] = (
 _FRONTS = ("from_flask", "from_starlette", "from_django")
 _CHOICE = "get_choice_from_headers"
 _FRONT_PARAMETERS = "cls, request, supported_locales"
-_EXCLUDED = re.compile(r";q=0*\.?0*$")
+_EXCLUDED = re.compile(r";q=0*+\.?0*$")
 _WRAPPED = "_pygeoapi_prefect_wrapped"
 
 _managers: WeakSet[Any] = WeakSet()

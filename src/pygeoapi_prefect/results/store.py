@@ -235,6 +235,15 @@ class ResultStore:
         except Exception as error:
             raise ResultStoreError(f"Stored outputs {folder} could not be removed: {error}") from error
 
+    def holds(self, name: str) -> bool:
+        """Whether a file or folder of that name is at the top of the store. Raises ResultStoreError."""
+        try:
+            file_system, root = self._open()
+            file_system.invalidate_cache()
+            return bool(file_system.exists(f"{root}/{name}"))
+        except Exception as error:
+            raise ResultStoreError(f"The result store {self.url} cannot be read: {error}") from error
+
     def files(self, folder: str) -> dict[str, int]:
         """
         The files in and below a folder; none where there is no such folder.
