@@ -2,6 +2,8 @@
 
 import json
 import logging
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,45 @@ def test_wrappers_are_put_on_once_and_taken_off_whole(make_api):
     assert functions() == wrapped
     ogcapi.uninstall()
     assert functions() == stock
+
+
+def test_managers_may_be_made_while_requests_come(make_api):
+    """Django makes a manager for each request, in as many threads as there are requests."""
+
+    class Served:
+        name = "pygeoapi_prefect.PrefectManager"
+
+        def start(self):
+            """A runner is somebody else's matter."""
+
+    api = make_api()
+    others = [Served() for _ in range(500)]
+    for one in others:
+        ogcapi.install(one)
+    errors = []
+    stopping = threading.Event()
+
+    def make_managers():
+        while not stopping.is_set():
+            ogcapi.install(Served())
+
+    threads = [threading.Thread(target=make_managers) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(100):
+            try:
+                request_for(api, "/jobs")
+            except RuntimeError as error:
+                errors.append(str(error))
+    finally:
+        sys.setswitchinterval(interval)
+        stopping.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
 
 
 def test_nothing_is_wrapped_without_compliance(make_api):

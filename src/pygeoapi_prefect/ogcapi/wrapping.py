@@ -4,6 +4,7 @@ import functools
 import inspect
 import logging
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
@@ -46,6 +47,9 @@ _FRONT_PARAMETERS = "cls, request, supported_locales"
 _EXCLUDED = re.compile(r";q=0*+\.?0*$")
 _WRAPPED = "_pygeoapi_prefect_wrapped"
 
+_lock = threading.Lock()
+"""Around the wrapping, and around the managers: Django makes one for each request, in many threads."""
+
 _managers: WeakSet[Any] = WeakSet()
 _manager_names: set[str] = set()
 _misfits: set[str] = set()
@@ -61,6 +65,12 @@ def install(manager: WrappedManager) -> None:
 
     A function that does not have the parameters that its wrapper was made for is left as it is, and the log says so.
     """
+    with _lock:
+        _install(manager)
+        hook_generation()
+
+
+def _install(manager: WrappedManager) -> None:
     _managers.add(manager)
     _manager_names.add(manager.name)
     for owner, name, wrapper, parameters in _WRAPPERS:
@@ -76,7 +86,6 @@ def install(manager: WrappedManager) -> None:
             _fronts[name] = undo
     if "django" not in _fronts and fronts.is_django_served():
         _install_django()
-    hook_generation()
 
 
 def is_installed_for(name: str) -> bool:
@@ -158,6 +167,13 @@ def _wrap_choice() -> None:
     core.get_choice_from_headers = wrapped
 
 
+def _start_managers() -> None:
+    with _lock:
+        managers = list(_managers)
+    for manager in managers:
+        manager.start()
+
+
 def _wrap_front(name: str) -> None:
     """
     Tell the managers of the first request of any kind: only a process that serves needs a runner.
@@ -178,8 +194,7 @@ def _wrap_front(name: str) -> None:
 
     @functools.wraps(original.__func__)
     def wrapped(cls: type[APIRequest], request: Any, supported_locales: Any) -> Any:
-        for manager in list(_managers):
-            manager.start()
+        _start_managers()
         try:
             return with_headers(original.__func__(cls, request, supported_locales), request)
         except Exception as error:
@@ -189,8 +204,7 @@ def _wrap_front(name: str) -> None:
 
     @functools.wraps(original.__func__)
     async def wrapped_async(cls: type[APIRequest], request: Any, supported_locales: Any) -> Any:
-        for manager in list(_managers):
-            manager.start()
+        _start_managers()
         try:
             return with_headers(await original.__func__(cls, request, supported_locales), request)
         except Exception as error:
