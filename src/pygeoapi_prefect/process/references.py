@@ -15,7 +15,7 @@ from pygeoapi_prefect.process.progress import report_progress
 from pygeoapi_prefect.references.addresses import AddressPolicy, without_secrets
 from pygeoapi_prefect.references.content import MAX_VALUE_BYTES, in_line
 from pygeoapi_prefect.references.limits import ReferenceLimits
-from pygeoapi_prefect.validation.input_schema import essence
+from pygeoapi_prefect.schemas.media_types import essence
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.references.fetch import Fetched

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.exceptions import ReferenceFailedError
-from pygeoapi_prefect.validation.input_schema import essence
+from pygeoapi_prefect.schemas.media_types import essence, is_json
 
 MAX_VALUE_BYTES = 64 * 1024**2
 """Of content that becomes a value, which is in memory several times then."""
@@ -59,12 +59,6 @@ def in_line(path: Path, media_type: str | None, schema: Any, *, shown: str) -> A
     if is_text(media_type):
         return _decoded(content, media_type, shown)
     return base64.b64encode(content).decode()
-
-
-def is_json(media_type: str | None) -> bool:
-    """Whether content of this media type is one JSON value."""
-    name = essence(media_type or "")
-    return name == "application/json" or name.endswith("+json")
 
 
 def is_text(media_type: str) -> bool:

@@ -14,8 +14,9 @@ from typing import IO, Any
 import fsspec
 
 from pygeoapi_prefect.exceptions import ConfigurationError, ResultNotAvailableError
-from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE, UnusableReturnError
+from pygeoapi_prefect.results.returns import UnusableReturnError
 from pygeoapi_prefect.results.store import INLINE_BYTES, ResultStore, StoredValue
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
 _NO_BASEPATH = "None"  # what an f-string makes of the basepath of a block that has none
 

@@ -7,11 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pygeoapi_prefect.results.http_headers import essence, is_json
 from pygeoapi_prefect.results.outputs import Output
-from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE
 from pygeoapi_prefect.schemas import BoundingBox
 from pygeoapi_prefect.schemas.execution import CRS84, CRS84H
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE, essence, is_json
 
 
 def in_document(output: Output, encoding: str | None = None) -> Any:

@@ -4,6 +4,8 @@ import mimetypes
 import re
 from urllib.parse import quote
 
+from pygeoapi_prefect.schemas.media_types import essence
+
 OCTETS = "application/octet-stream"
 
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -16,15 +18,6 @@ _URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 def safe_media_type(media_type: str) -> str:
     """*media_type*; octets where it is none. Source: RFC 9110, section 8.3.1."""
     return media_type if _MEDIA_TYPE.fullmatch(media_type) else OCTETS
-
-
-def essence(media_type: str) -> str:
-    """The media type without its parameters, in lower case."""
-    return media_type.partition(";")[0].strip().lower()
-
-
-def is_json(media_type: str) -> bool:
-    return essence(media_type) == "application/json" or essence(media_type).endswith("+json")
 
 
 def content_type(media_type: str, *, is_text: bool) -> str:

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from pygeoapi_prefect.exceptions import UnknownOutputError
 from pygeoapi_prefect.results.http_headers import safe_media_type
-from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE
 from pygeoapi_prefect.results.store import ResultStore, StoredFile, StoredValue
 from pygeoapi_prefect.schemas import InputReference, QualifiedInputValue
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
 WHOLE = "return"
 """The id that stands for a return that cannot be told apart into outputs."""

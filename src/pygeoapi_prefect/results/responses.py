@@ -11,9 +11,9 @@ from pygeoapi_prefect.results.http_headers import content_type, disposition, pro
 from pygeoapi_prefect.results.links import OutputLinks, link_header
 from pygeoapi_prefect.results.multipart import Part, multipart_related
 from pygeoapi_prefect.results.outputs import WHOLE, Output, is_whole, required, selected, stored_outputs
-from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE
 from pygeoapi_prefect.results.store import ResultStore, StoredFile, StoredValue
 from pygeoapi_prefect.schemas import ResponseForm, TransmissionMode
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
 LARGE_BYTES = 8 * 1024 * 1024
 """Files above this size are handed on unread, for a front that can send them in pieces."""

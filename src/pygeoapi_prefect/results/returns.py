@@ -22,8 +22,7 @@ from pygeoapi.util import json_serial
 
 from pygeoapi_prefect.exceptions import PygeoapiPrefectError
 from pygeoapi_prefect.results.store import Form, ResultStore, StoredValue, is_inside
-
-JSON_MEDIA_TYPE = "application/json"
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
 
 class UnusableReturnError(PygeoapiPrefectError):

@@ -16,8 +16,8 @@ from pygeoapi_prefect.exceptions import ReferenceRefusedError, ResultNotAvailabl
 from pygeoapi_prefect.jobs import Callback, CallbackKind, Job, JobStore
 from pygeoapi_prefect.jobs.status_info import status_info
 from pygeoapi_prefect.results import OutputLinks, ResultStore, respond
-from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE
 from pygeoapi_prefect.schemas import JobStatus, ResponseForm
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 from pygeoapi_prefect.schemas.problems import problem
 
 _FIRST_RETRY_SECONDS = 2.0

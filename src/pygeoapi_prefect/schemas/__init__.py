@@ -10,6 +10,7 @@ module            holds
 ``execution``     :class:`ExecuteRequest` and the kinds of input values
 ``status``        :class:`StatusInfo`, and what flows return
 ``problems``      problem documents
+``media_types``   media types as descriptions, requests and responses write them
 ================  ==========================================================
 
 Models are imported when they are first used: the job store and the command line need the code lists alone, which

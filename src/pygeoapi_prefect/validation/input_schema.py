@@ -8,6 +8,7 @@ from typing import Any, Final
 from jsonschema import ValidationError
 from referencing.exceptions import Unresolvable
 
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE, essence
 from pygeoapi_prefect.validation.dialect import normalised
 from pygeoapi_prefect.validation.formats import FORMATS
 from pygeoapi_prefect.validation.keywords import BASE64_ENCODINGS, Validator
@@ -16,7 +17,6 @@ from pygeoapi_prefect.validation.plain_items import Check, plain_check
 
 LOGGER = logging.getLogger(__name__)
 
-JSON_MEDIA_TYPE: Final = "application/json"
 _ANY_JSON: Final = "+json"
 """Among media types: all with this suffix."""
 
@@ -191,11 +191,6 @@ def _media_types(schema: Any) -> frozenset[str] | None:
 
 def _schemas(parts: Any) -> Iterable[Mapping[str, Any]]:
     return (part for part in parts if isinstance(part, Mapping)) if isinstance(parts, list | tuple) else ()
-
-
-def essence(media_type: str) -> str:
-    """Without parameters, in lower case."""
-    return media_type.partition(";")[0].strip().lower()
 
 
 def is_offered(media_type: str, offered: frozenset[str] | None) -> bool:
