@@ -13,11 +13,12 @@ from factories import SUCCESS, accepted, claim_all, ended, new_job, running
 from pygeoapi_prefect.exceptions import InvalidInputsError
 from pygeoapi_prefect.jobs import Callback, JobStore, LogLine
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.queries import host_of
 from pygeoapi_prefect.jobs.records import utc_now
-from pygeoapi_prefect.jobs.subscriptions import host_of, subscriber_urls
 from pygeoapi_prefect.jobs.tables import callbacks
 from pygeoapi_prefect.manager import PrefectManager
 from pygeoapi_prefect.schemas import JobStatus
+from pygeoapi_prefect.validation import subscriber_urls
 
 HOST = "client.example.org:8443"
 URLS = {kind: f"https://{HOST}/{kind}?token=s3cr3t" for kind in ("successUri", "inProgressUri", "failedUri")}
@@ -352,8 +353,9 @@ def test_a_subscriber_is_one_url_or_more(given: Any, expected: Any) -> None:
 )
 def test_a_subscriber_that_cannot_be_called_is_refused(given: Any) -> None:
     """No job is made for somebody who can never be called; the answer repeats nothing of the URL."""
-    with pytest.raises(InvalidInputsError, match="'subscriber") as raised:
+    with pytest.raises(InvalidInputsError) as raised:
         subscriber_urls(given)
+    assert raised.value.client_message.startswith("'subscriber")
     assert "a.example" not in raised.value.client_message
 
 

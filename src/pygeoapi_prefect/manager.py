@@ -22,7 +22,6 @@ from pygeoapi_prefect.exceptions import (
 )
 from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobStore, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
-from pygeoapi_prefect.jobs.subscriptions import subscriber_urls
 from pygeoapi_prefect.ogcapi.execution import Execution
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.process.processor import is_flow, load_processor, requests_described
@@ -30,7 +29,7 @@ from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.schemas import JobControlOption, JobStatus, ResponseForm
 from pygeoapi_prefect.settings import ManagerSettings
-from pygeoapi_prefect.validation import RequestValidator, secret_inputs
+from pygeoapi_prefect.validation import RequestValidator, secret_inputs, subscriber_urls
 from pygeoapi_prefect.web_process import WebProcess
 
 LOGGER = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ module             holds
 ``job_filter``     which jobs are listed
 ``queries``        what queries share: words, conditions, rows turned into records
 ``*_side``         every query: of clients (web, command line), of runners, of recorders, of callbacks
-``subscriptions``  the URLs that a client wants to be called
 ``status_info``    a job as the standard's statusInfo
 ``store``          :class:`JobStore`: the four sides and what they guarantee together
 ``wakeups``        :class:`Wakeups`: tells a process at once that jobs have changed

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import (
@@ -34,7 +35,6 @@ from pygeoapi_prefect.jobs.records import (
     JobDetails,
     Problem,
 )
-from pygeoapi_prefect.jobs.subscriptions import host_of
 from pygeoapi_prefect.jobs.tables import callbacks, jobs, recordings
 from pygeoapi_prefect.schemas import JobStatus
 
@@ -223,3 +223,8 @@ def details_from_json(values: dict[str, Any]) -> JobDetails:
         "flow_run_id": UUID(values["flow_run_id"]) if values["flow_run_id"] else None,
     }
     return JobDetails(job=Job(**values), request=request, result=None)
+
+
+def host_of(url: str) -> str:
+    """Host and port as the URL names them, in lower case: all that may be shown of it."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()[:255]

@@ -19,7 +19,8 @@ module               holds
 """
 
 from pygeoapi_prefect.exceptions import Violation
+from pygeoapi_prefect.validation.outputs import subscriber_urls
 from pygeoapi_prefect.validation.request import RequestValidator
 from pygeoapi_prefect.validation.secrets import secret_inputs
 
-__all__ = ["RequestValidator", "Violation", "secret_inputs"]
+__all__ = ["RequestValidator", "Violation", "secret_inputs", "subscriber_urls"]

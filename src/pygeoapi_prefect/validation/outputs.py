@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from pygeoapi_prefect.exceptions import Violation
+from pygeoapi_prefect.exceptions import InvalidInputsError, Violation
 from pygeoapi_prefect.schemas.codes import TransmissionMode
 from pygeoapi_prefect.validation.formats import is_web_url
 from pygeoapi_prefect.validation.input_schema import InputSchema, is_offered
 from pygeoapi_prefect.validation.sentences import listed, pointer, shortened
+
+MAX_CALLBACK_URL: Final = 2048
+"""Characters."""
 
 _SUBSCRIBER_URIS: Final = ("successUri", "inProgressUri", "failedUri")
 _FORMAT_MEMBERS: Final = {"mediaType": (str,), "encoding": (str,), "schema": (str, dict)}
@@ -106,6 +110,35 @@ def check_subscriber(subscriber: Any) -> Iterator[Violation]:
             pointer(["subscriber"]), "'subscriber' must have a successUri, an inProgressUri or a failedUri."
         )
     for name, uri in given.items():
-        if not is_web_url(uri):
-            detail = f"'subscriber' must have an absolute http or https URL as {name}."
-            yield Violation(pointer(["subscriber", name]), detail)
+        if not _can_be_called(uri):
+            must = f"must be an http or https URL without a user name, of at most {MAX_CALLBACK_URL} characters"
+            yield Violation(pointer(["subscriber", name]), f"'subscriber/{name}' {must}.")
+
+
+def subscriber_urls(subscriber: Any) -> dict[str, str] | None:
+    """
+    Whom to call back, whichever way it is given.
+
+    Args:
+        subscriber: The JSON object, pygeoapi's ``Subscriber``, or None.
+
+    Returns:
+        The URLs by their names in the standard; None for None.
+
+    Raises:
+        InvalidInputsError: It is no object, has none of the three URLs, or one that cannot be called. Whether the
+            address may be called is found out by the runner.
+    """
+    if hasattr(subscriber, "success_uri"):
+        uris = (subscriber.success_uri, subscriber.in_progress_uri, subscriber.failed_uri)
+        subscriber = dict(zip(_SUBSCRIBER_URIS, uris, strict=True))
+    if violations := list(check_subscriber(subscriber)):
+        raise InvalidInputsError(violations=violations)
+    return subscriber and {name: subscriber[name] for name in _SUBSCRIBER_URIS if subscriber.get(name) is not None}
+
+
+def _can_be_called(url: Any) -> bool:
+    # printable ASCII, as RFC 3986 has it: databases and headers take nothing else
+    if not is_web_url(url) or len(url) > MAX_CALLBACK_URL or not url.isascii() or not url.isprintable():
+        return False
+    return "@" not in urlsplit(url).netloc
