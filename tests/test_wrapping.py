@@ -30,6 +30,8 @@ OWNERS = [(owner, name) for owner, name, _, _ in wrapping._WRAPPERS] + [
 @pytest.fixture
 def make_api(tmp_path: Path):
     """Makes pygeoapi's API with our manager; starts nothing."""
+    # managers of other tests have left their wrappers
+    ogcapi.uninstall()
 
     def make(**keys: Any) -> API:
         config = configuration(tmp_path, 5000, {"runner": "external", **keys}, {}, {"hello": {"name": "HelloWorld"}})
