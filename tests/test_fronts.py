@@ -22,6 +22,8 @@ def test_fronts_behave_alike(tmp_path, front):
         eventually(lambda: _listens(server.port), within=60)
         assert not server.presence.folder.exists()
         assert not (tmp_path / "jobs.db").exists()
+        # the first request of all: Django's views would answer it as if there were no wrappers
+        assert_problem(server.client.put("/jobs/x"), 405)
         eventually(server._answers, within=30)
         assert server.runner().pid
         assert server.execute("hello-world", {"name": "Ada"}).json() == "Hello Ada!"

@@ -11,6 +11,7 @@ module           holds
 ===============  =============================================================================================
 ``wrapping``     which functions are wrapped, and how
 ``fronts``       the pages of pygeoapi's Flask, Starlette and Django fronts
+``django_start`` puts the wrappers on before the first request of a Django process
 ``embedding``    an ASGI application for users to mount
 ``boundary``     every error becomes a problem document, never an HTML traceback
 ``preferences``  the request header ``Prefer`` (RFC 7240)

@@ -10,7 +10,7 @@ front       hook
 ==========  ==================================================================================================
 Flask       an error handler of ``pygeoapi.flask_app.APP`` and its blueprint, which exist when the manager loads
 Starlette   the class that ``pygeoapi.starlette_app`` makes ``APP`` of, after the manager
-Django      ``BaseHandler.get_response``, from the first request on that made pygeoapi's API
+Django      ``BaseHandler.get_response``, when the manager loads; see ``django_start``
 ==========  ==================================================================================================
 """
 
