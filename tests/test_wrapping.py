@@ -1,5 +1,6 @@
 """Laws of the wrappers: put on once, taken off whole, only where they fit, and for our routes only."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -7,10 +8,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pygeoapi.api as core
 import pytest
 from flask import Flask
 from pygeoapi.api import API, APIRequest, processes
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import PlainTextResponse
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
@@ -18,7 +22,8 @@ from pygeoapi_prefect import manager, ogcapi
 from pygeoapi_prefect.ogcapi import wrapping
 from pygeoapi_prefect.ogcapi.boundary import accepts, relative_path
 from pygeoapi_prefect.ogcapi.conformance import declared
-from pygeoapi_prefect.ogcapi.fronts import allowed_methods, flask_handler
+from pygeoapi_prefect.ogcapi.execution import _read_body
+from pygeoapi_prefect.ogcapi.fronts import allowed_methods, flask_handler, with_problems
 from pygeoapi_prefect.schemas.problems import problem
 from serving import configuration
 
@@ -136,6 +141,42 @@ def test_other_resources_keep_the_exceptions_of_pygeoapi(make_api):
         assert ("title" in json.loads(content)) == (media_type is not None)
     headers, status, _ = core.describe_collections(api, request_for(api, "/collections/x"), "x")
     assert (headers["Content-Type"], status) == ("application/json", 404)
+
+
+def test_what_is_said_to_be_compressed_is(make_api, monkeypatch):
+    """With ``server.gzip`` too: no front compresses the answer to a wrong format."""
+    monkeypatch.setitem(core.FORMAT_TYPES, "gzip", "application/gzip")
+    headers = {"Accept-Encoding": "gzip"}
+    stock = API(configuration(Path("/nowhere"), 5000, {"ogc_compliance": False}, {}, {}), {})
+    assert stock.get_format_exception(request_for(stock, "/jobs?f=xml", headers=headers))[0]["Content-Encoding"]
+    api = make_api()
+    answered = api.get_format_exception(request_for(api, "/jobs?f=xml", headers=headers))[0]
+    assert "Content-Encoding" not in answered
+
+
+def test_an_empty_content_type_is_none(make_api):
+    """Fronts differ in what they do with it; the body is taken for JSON as without the header."""
+    request = request_for(make_api(), "/processes/hello/execution", method="POST", data=b"{}")
+    request._headers = {"Content-Type": ""}
+    assert _read_body(request, 100) == {}
+
+
+def test_pages_of_other_origins_can_read_problems():
+    """Headers that a middleware gave to a framework's page stay, those of CORS above all; its body's own do not."""
+
+    async def missing(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("Not Found", 404, {"ETag": "x"})(scope, receive, send)
+
+    app = with_problems(CORSMiddleware(missing, allow_origins=["*"]), lambda: True, "")
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://processes") as client:
+            return await client.get("/jobs/x/nothing", headers={"Origin": "https://example.org"})
+
+    response = asyncio.run(ask())
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "etag" not in response.headers
 
 
 def test_a_page_that_cannot_be_rendered_becomes_a_document(make_api, tmp_path):

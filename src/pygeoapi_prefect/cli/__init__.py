@@ -8,6 +8,7 @@ import importlib
 
 import click
 
+from pygeoapi_prefect.ogcapi.django_start import hook_django_start
 from pygeoapi_prefect.ogcapi.generation import hook_generation
 
 _COMMANDS = {
@@ -49,3 +50,4 @@ def prefect(ctx: click.Context, config: str | None) -> None:
 
 
 hook_generation()
+hook_django_start()

@@ -154,12 +154,17 @@ def accepts(accept: str, media_types: Iterable[str]) -> bool:
 
 
 def get_format_exception(original: Callable[..., Answer], api: API, request: APIRequest) -> Answer:
-    """Mends: the answer to an unknown ``f`` is no problem document (row B2)."""
+    """
+    Mends: the answer to an unknown ``f`` is no problem document (row B2). Where ``server.gzip`` is set, it is said to
+    be compressed and is not.
+    """
     if not is_below_processes(api, path_of(request)):
         return original(api, request)
     token = _under_way.set(request)
     try:
-        return original(api, request)
+        headers, status, content = original(api, request)
+        headers.pop("Content-Encoding", None)
+        return headers, status, content
     finally:
         _under_way.reset(token)
 

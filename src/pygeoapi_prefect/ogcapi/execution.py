@@ -88,7 +88,7 @@ def _publish(api: API, process_id: str, job_id: str, content: Any) -> None:
 
 
 def _read_body(request: APIRequest, max_bytes: int) -> dict[str, Any]:
-    media_type = request_headers(request).get("Content-Type", "application/json").partition(";")[0].strip().lower()
+    media_type = (request_headers(request).get("Content-Type") or "application/json").partition(";")[0].strip().lower()
     if not _JSON.fullmatch(media_type):
         raise UnsupportedMediaTypeError()
     data = request.data

@@ -10,10 +10,11 @@ front       hook
 ==========  ==================================================================================================
 Flask       an error handler of ``pygeoapi.flask_app.APP`` and its blueprint, which exist when the manager loads
 Starlette   the class that ``pygeoapi.starlette_app`` makes ``APP`` of, after the manager
-Django      ``BaseHandler.get_response``, from the first request on that made pygeoapi's API
+Django      ``BaseHandler.get_response``, when the manager loads; see ``django_start``
 ==========  ==================================================================================================
 """
 
+import functools
 import json
 import logging
 import re
@@ -48,7 +49,9 @@ _DETAILS = {
     HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that method. 'Allow' names those that it takes.",
     HTTPStatus.INTERNAL_SERVER_ERROR: INTERNAL_ERROR,
 }
-_KEPT_HEADERS = ("allow", "retry-after", "www-authenticate")
+_REPLACED_HEADERS = ("content-type", "content-length", "content-encoding", "content-language", "etag", "last-modified")
+"""What belongs to the framework's page. The others stay: without those of CORS, browsers hide the answer."""
+
 _POWERED_BY = "x-powered-by"
 """Header that every answer of pygeoapi's own has, and no page of a framework."""
 
@@ -108,7 +111,7 @@ def flask_handler(is_ours: Callable[[], bool], prefix: str) -> Callable[[Excepti
             status, headers = HTTPStatus.INTERNAL_SERVER_ERROR, {}
         response = Response(document(status, request.path), status, content_type=MEDIA_TYPE)
         for name, value in headers.items():
-            if name.lower() in _KEPT_HEADERS:
+            if name.lower() not in _REPLACED_HEADERS:
                 response.headers[name] = value
         return response
 
@@ -182,7 +185,7 @@ def with_problems(app: Asgi, is_ours: Callable[[], bool], prefix: str) -> Asgi:
 
 async def _send_document(send: Send, status: int, path: str, headers: MutableMapping[bytes, bytes]) -> None:
     body = document(status, path)
-    kept = [(name, value) for name, value in headers.items() if name.decode("latin-1") in _KEPT_HEADERS]
+    kept = [(name, value) for name, value in headers.items() if name.decode("latin-1") not in _REPLACED_HEADERS]
     length = str(len(body)).encode()
     start_headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", length), *kept]
     await send({"type": "http.response.start", "status": status, "headers": start_headers})
@@ -242,16 +245,15 @@ def get_response(names: Collection[str]) -> Callable[..., Any]:
         if relative is None or manager.get("name") not in names or manager.get("ogc_compliance", True) is False:
             return original(handler, request)
         methods = allowed_methods(relative)
-        if methods is None:
-            return _django_response(HTTPStatus.NOT_FOUND, path, {})
-        if request.method not in methods:
-            return _django_response(HTTPStatus.METHOD_NOT_ALLOWED, path, {"Allow": ", ".join(methods)})
         # no browser sends DELETE for another site without asking first, and execute requests are exempt anyway
         request._dont_enforce_csrf_checks = True
         if request.method == "POST":
             # max_request_bytes is the limit under every front, not Django's own of 2.5 MB
             request._body = request.read()
-        if settings.APPEND_SLASH and _SLASHED.fullmatch(relative):
+        if methods is None or request.method not in methods:
+            # from within the middlewares: that of CORS answers preflights, and lets browsers read the refusal
+            request.urlconf = _refusing()
+        elif settings.APPEND_SLASH and _SLASHED.fullmatch(relative):
             request.path_info, request.path = f"{path}/", f"{request.path}/"
         response = original(handler, request)
         if response.status_code < HTTPStatus.BAD_REQUEST or response.has_header(_POWERED_BY):
@@ -261,12 +263,28 @@ def get_response(names: Collection[str]) -> Callable[..., Any]:
     return answer
 
 
+@functools.cache
+def _refusing() -> Any:
+    """Routes of Django that refuse every path. One object: Django keeps each that it is given."""
+    from django.http import HttpResponse, HttpResponseNotAllowed, HttpResponseNotFound
+    from django.urls import re_path
+
+    def refuse(request: Any) -> HttpResponse:
+        from django.conf import settings
+
+        prefix = get_api_rules(settings.PYGEOAPI_CONFIG).get_url_prefix()
+        methods = allowed_methods(relative_path(str(request.path_info), prefix) or "")
+        return HttpResponseNotFound() if methods is None else HttpResponseNotAllowed(methods)
+
+    return (re_path("", refuse),)
+
+
 def _django_response(status: int, path: str, headers: dict[str, str]) -> Any:
     from django.http import HttpResponse
 
     response = HttpResponse(document(status, path), status=status, content_type=MEDIA_TYPE)
     for name, value in headers.items():
-        if name.lower() in _KEPT_HEADERS:
+        if name.lower() not in _REPLACED_HEADERS:
             response[name] = value
     return response
 
