@@ -61,6 +61,8 @@ class _Section(BaseModel):
             return f"{key}: {details['msg']}"
         section: type[BaseModel] = cls
         for name in details["loc"][:-1]:
+            if isinstance(name, int):
+                continue
             annotation = section.model_fields[name].annotation
             section = next(type_ for type_ in (*get_args(annotation), annotation) if _is_section(type_))
         known = [field.alias or name for name, field in section.model_fields.items()]
@@ -128,6 +130,19 @@ class DeploymentSettings(_Section):
         return "/" in self.name
 
 
+class HandlerSettings(_Section):
+    """
+    One of ``processor.prefect.handlers``.
+
+    Attributes:
+        name: Dotted path of a subclass of :class:`pygeoapi_prefect.handlers.CommonExecutionHandler`.
+        options: The handler's own.
+    """
+
+    name: str = Field(pattern=r"^\w+(\.\w+)+$")
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+
 class ProcessSettings(_Section):
     """
     One process: the keys under ``resources.<id>.processor.prefect``.
@@ -148,6 +163,7 @@ class ProcessSettings(_Section):
         dask_addresses: Where jobs may connect to when their inputs choose a Dask cluster; ``*`` stands for any text
             within a host, a port or a segment of the path. Without one, no cluster can be chosen.
         references: What the process gets of an input by reference: its ``value``, a ``file`` with it, or the ``link``.
+        handlers: Around each job of the process, outermost first.
     """
 
     flow: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
@@ -162,6 +178,14 @@ class ProcessSettings(_Section):
     validate_inputs: bool = True
     dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()
     references: Literal["value", "file", "link"] = "value"
+    handlers: tuple[HandlerSettings, ...] = ()
+
+    @field_validator("handlers", mode="before")
+    @classmethod
+    def _named(cls, handlers: Any) -> Any:
+        if not isinstance(handlers, list | tuple):
+            return handlers
+        return [{"name": one} if isinstance(one, str) else one for one in handlers]
 
     @property
     def is_foreign(self) -> bool:
@@ -337,6 +361,8 @@ def process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSet
     settings = ProcessSettings.parse(section, f"{yaml_key}.prefect")
     if not processor.get("name") and not settings.is_foreign:
         raise ConfigurationError(_NAME_MISSING.format(yaml_key))
+    if settings.is_foreign and settings.handlers:
+        raise ConfigurationError(f"{yaml_key}.prefect.handlers: a deployment that somebody else made runs no handlers")
     return settings
 
 

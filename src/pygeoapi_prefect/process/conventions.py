@@ -9,7 +9,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.process.description import FunctionSignature
@@ -19,7 +19,11 @@ from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.results import ResultStore, outputs_manifest, store_value
 from pygeoapi_prefect.results.blocks import StorageBlock, store_location
 from pygeoapi_prefect.results.returns import UnusableReturnError
+from pygeoapi_prefect.results.store import StoredValue
 from pygeoapi_prefect.schemas import JobStatus, JobStatusInfoInternal, ProcessDescription
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.handlers.handled_job import HandledJob
 
 CONTRACT = frozenset({"job_id", "result_storage_block", "process_description", "execution_request"})
 """Parameters of a flow that follows the contract."""
@@ -75,13 +79,15 @@ class Convention(ABC):
         metadata: Mapping[str, Any],
         store: ResultStore,
         block: StorageBlock | None,
+        handled: "HandledJob | None" = None,
     ) -> dict[str, Any]:
         """
-        Store what the flow returned; the manifest.
+        Store what the flow returned, as the handlers of *handled* change it; the manifest.
 
         Raises:
             UnusableReturnError: It returned something else than it should.
             ResultStoreError: The store cannot be written.
+            Exception: Whatever a handler raises.
         """
 
 
@@ -105,6 +111,7 @@ class ContractConvention(Convention):
         metadata: Mapping[str, Any],
         store: ResultStore,
         block: StorageBlock | None,
+        handled: "HandledJob | None" = None,
     ) -> dict[str, Any]:
         if not isinstance(returned, JobStatusInfoInternal):
             raise UnusableReturnError(
@@ -122,17 +129,18 @@ class ContractConvention(Convention):
                 msg=f"The flow returned no {', '.join(missing)}. Add every declared output to generated_outputs.",
                 user_msg=f"The process did not produce the declared outputs: {', '.join(missing)}.",
             )
+
+        def stored(name: str, media_type: str, location: str) -> StoredValue:
+            if handled is not None:
+                values = handled.values_of(name, {"href": location, "mediaType": media_type})
+                if "href" not in values:
+                    return store_value(store, order.folder, name, *handled.left_in(name, values))
+                media_type, location = str(values["mediaType"]), str(values["href"])
+            return store_location(store, order.job_id, order.folder, name, media_type, location, block)
+
         return outputs_manifest(
             {
-                name: store_location(
-                    store,
-                    order.job_id,
-                    order.folder,
-                    name,
-                    output.media_type or "application/octet-stream",
-                    output.location,
-                    block,
-                )
+                name: stored(name, output.media_type or "application/octet-stream", output.location)
                 for name, output in outputs.items()
             }
         )
@@ -166,13 +174,16 @@ class TypedConvention(Convention):
         metadata: Mapping[str, Any],
         store: ResultStore,
         block: StorageBlock | None,
+        handled: "HandledJob | None" = None,
     ) -> dict[str, Any]:
+        def stored(name: str, media_type: str, value: Any) -> StoredValue:
+            if handled is not None:
+                media_type, value = handled.output(name, media_type, value)
+            return store_value(store, order.folder, name, media_type, value)
+
         outputs = self.signature.outputs_of(returned)
         return outputs_manifest(
-            {
-                name: store_value(store, order.folder, name, output.media_type, output.value)
-                for name, output in outputs.items()
-            }
+            {name: stored(name, output.media_type, output.value) for name, output in outputs.items()}
         )
 
 
@@ -194,12 +205,13 @@ class PersistingConvention(Convention):
         metadata: Mapping[str, Any],
         store: ResultStore,
         block: StorageBlock | None,
+        handled: "HandledJob | None" = None,
     ) -> dict[str, Any]:
         # it imports Prefect, which whoever only describes the process does without
         from pygeoapi_prefect.process.persisted import is_pair, read_in_flow_run, store_persisted
 
         result = returned if is_pair(returned) else read_in_flow_run(order)
-        return dict(store_persisted(result, metadata, order, store))
+        return dict(store_persisted(result, metadata, order, store, handled))
 
 
 # processors are made anew for each request, and for each job

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from pygeoapi_prefect.jobs.records import Outcome
 from pygeoapi_prefect.process.engine import flow_of_job, read_block, read_document, with_parameters
 from pygeoapi_prefect.process.execution import failed, successful
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
+from pygeoapi_prefect.process.handled import handled_job
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import load_processor
 from pygeoapi_prefect.process.progress import report_to
@@ -60,15 +61,24 @@ def _flow_of_this_run() -> Flow[..., Any]:
         return _unable(error, list(parameters))
     _use_scratch_folder()
     try:
+        processor = load_processor(order.process_id, order.resource)
+        handled = handled_job(order, processor.metadata, store, drain=_flush)
+
+        def begin(flow_run_id: UUID) -> None:
+            if handled is not None:
+                handled.open()
+            report_to(_ProgressArtifact(flow_run_id, str if handled is None else handled.masked))
+
         return flow_of_job(
-            load_processor(order.process_id, order.resource),
+            processor,
             order,
             store,
-            began=lambda flow_run_id: report_to(_ProgressArtifact(flow_run_id)),
+            began=begin,
             kept=lambda manifest: _leave(store, job_id, successful(manifest)),
             # the next attempt, if there is one, replaces it
             failed=lambda error: _leave(store, job_id, failed(error)),
             parameters=list(parameters),
+            handled=handled,
         )
     except Exception as error:
         _leave(store, job_id, failed(error))
@@ -80,6 +90,11 @@ def _use_scratch_folder() -> None:
     folder = tempfile.mkdtemp(prefix="pygeoapi-job-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def _unable(error: Exception, parameters: Sequence[str]) -> Flow[..., Any]:
@@ -112,13 +127,15 @@ def _leave(store: ResultStore, job_id: str, outcome: Outcome) -> None:
 class _ProgressArtifact:
     """Progress that the job reports becomes a progress artifact of its flow run, which the runner takes over."""
 
-    def __init__(self, flow_run_id: UUID) -> None:
+    def __init__(self, flow_run_id: UUID, masked: Callable[[str], str]) -> None:
         self._flow_run_id = flow_run_id
+        self._masked = masked
         self._artifact_id: UUID | None = None
         self._percent = 0
 
     def __call__(self, percent: int, message: str | None) -> None:
         self._percent = max(self._percent, percent)
+        message = message and self._masked(message)
         with get_client(sync_client=True) as client:
             if self._artifact_id is None:
                 artifact = ArtifactCreate(

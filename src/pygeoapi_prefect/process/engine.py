@@ -10,11 +10,11 @@ import hashlib
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -44,6 +44,9 @@ from pygeoapi_prefect.process.processor import is_flow
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.blocks import StorageBlock, is_block
 
+if TYPE_CHECKING:
+    from pygeoapi_prefect.handlers.handled_job import HandledJob
+
 
 def flow_of_job(
     processor: BaseProcessor,
@@ -56,6 +59,7 @@ def flow_of_job(
     stopped: Callable[[], None] = lambda: None,
     parameters: Sequence[str] = ("job_id", "inputs"),
     result_folder: Path | None = None,
+    handled: "HandledJob | None" = None,
 ) -> Flow[..., None]:
     """
     The flow that executes one job.
@@ -70,17 +74,24 @@ def flow_of_job(
         stopped: Called in the flow run when SIGTERM has ended an attempt.
         parameters: Names of the flow run's parameters, which are only shown.
         result_folder: Where Prefect persists results of flows that do not say where; None: Prefect finds out.
+        handled: The job with its handlers, opened; None: it has none.
 
     Raises:
         InvalidInputsError: The inputs do not fit, or choose a cluster that is of no use.
         ConfigurationError: The process's storage block is missing or of no use.
     """
 
+    retries = (processor.flow.retries or 0) if is_flow(processor) else 0
+
+    def is_last() -> bool:
+        return int(this_flow_run.run_count) > retries
+
     @contextmanager
     def attempt() -> Iterator[None]:
         try:
             began(UUID(this_flow_run.get_id()))
-            yield
+            with nullcontext() if handled is None else handled.attempt(is_last=is_last):
+                yield
         except Exception as error:
             failed(error)
             raise
@@ -92,7 +103,7 @@ def flow_of_job(
 
         def execute(*shown: Any) -> None:
             with attempt():
-                kept(execute_plain(processor, order, store))
+                kept(execute_plain(processor, order, store, handled))
 
         return Flow(fn=_named(execute, order, parameters), name=flow_name(order.process_id), validate_parameters=False)
     user, convention = processor.flow, processor.convention
@@ -107,7 +118,10 @@ def flow_of_job(
     known = _allowing(convention.arguments_without(linked, order, processor.metadata), order) if linked else arguments()
 
     def finish(returned: Any) -> None:
-        kept(convention.store(returned, order, processor.metadata, store, block))
+        manifest = convention.store(returned, order, processor.metadata, store, block, handled)
+        if handled is not None:
+            handled.finish(manifest)
+        kept(manifest)
 
     async def run_async(*shown: Any) -> None:
         with attempt():
@@ -210,6 +224,7 @@ def run_in_pool(
     *,
     api_url: str | None,
     began: Callable[[UUID], None],
+    handled: "HandledJob | None" = None,
 ) -> Mapping[str, Any]:
     """
     Run a job as a flow run in this process.
@@ -220,6 +235,7 @@ def run_in_pool(
         store: The result store.
         api_url: Of the local Prefect server; None: as Prefect's own settings say.
         began: Called with the flow run's id when the work begins.
+        handled: The job with its handlers, opened; None: it has none.
 
     Returns:
         The manifest.
@@ -239,6 +255,7 @@ def run_in_pool(
         # the engine would show the run as crashed; the recorder shows how the job ended
         stopped=lambda: os._exit(0),
         result_folder=_default_result_folder(api_url),
+        handled=handled,
     )
     flow_run = _create_flow_run(client, flow, order)
     began(flow_run.id)

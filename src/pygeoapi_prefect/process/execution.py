@@ -8,7 +8,7 @@ import logging
 import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pygeoapi.error import GenericError
 from pygeoapi.process.base import BaseProcessor, ProcessorExecuteError
@@ -20,8 +20,12 @@ from pygeoapi_prefect.process.input_values import input_values
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.progress import report_progress
 from pygeoapi_prefect.results import ResultStore, media_type_of, store_return
-from pygeoapi_prefect.results.returns import UnusableReturnError
+from pygeoapi_prefect.results.outputs import WHOLE
+from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE, UnusableReturnError, meaning_of
 from pygeoapi_prefect.schemas import JobStatus
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.handlers.handled_job import HandledJob
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,9 +34,17 @@ class JobStopped(BaseException):
     """Raised in the main thread of a job in the pool when it is stopped, so that ``finally`` blocks run."""
 
 
-def execute_plain(processor: BaseProcessor, order: JobOrder, store: ResultStore) -> dict[str, Any]:
+def execute_plain(
+    processor: BaseProcessor, order: JobOrder, store: ResultStore, handled: "HandledJob | None" = None
+) -> dict[str, Any]:
     """
     Execute an unmodified pygeoapi processor, and store what it returns.
+
+    Args:
+        processor: The processor.
+        order: The job.
+        store: Where its outputs are stored.
+        handled: The job with its handlers, within an attempt; None: it has none.
 
     Returns:
         The manifest.
@@ -40,7 +52,7 @@ def execute_plain(processor: BaseProcessor, order: JobOrder, store: ResultStore)
     Raises:
         InvalidInputsError: The inputs do not fit.
         UnusableReturnError: It returned what cannot be stored.
-        Exception: Whatever the processor raises.
+        Exception: Whatever the processor or a handler raises.
     """
     processor.set_job_id(order.job_id)
     if not hasattr(processor, "report_progress"):
@@ -51,7 +63,11 @@ def execute_plain(processor: BaseProcessor, order: JobOrder, store: ResultStore)
         raise UnusableReturnError(
             user_msg=f"The process returned a {type(returned).__name__} instead of (media type, value)"
         )
-    return store_pair(returned, processor.metadata, order, store, requested_outputs=arguments.get("outputs"))
+    wanted = arguments.get("outputs")
+    manifest = store_pair(returned, processor.metadata, order, store, requested_outputs=wanted, handled=handled)
+    if handled is not None:
+        handled.finish(manifest)
+    return manifest
 
 
 def store_pair(
@@ -61,6 +77,7 @@ def store_pair(
     store: ResultStore,
     *,
     requested_outputs: Any,
+    handled: "HandledJob | None" = None,
 ) -> dict[str, Any]:
     """
     Store the ``(media type, value)`` of a process.
@@ -71,6 +88,7 @@ def store_pair(
         order: The job.
         store: Where it is stored.
         requested_outputs: The selection that the process was told; None where it takes none.
+        handled: The job with its handlers; None: it has none.
 
     Returns:
         The manifest.
@@ -78,10 +96,35 @@ def store_pair(
     Raises:
         UnusableReturnError: The value is neither text nor bytes nor JSON.
         ResultStoreError: The store cannot be written.
+        Exception: Whatever a handler raises.
     """
     media_type, value = returned
     declared = list(metadata.get("outputs") or {})
+    if handled is not None:
+        media_type, value = _handled_pair(
+            str(media_type or JSON_MEDIA_TYPE), value, *meaning_of(value, declared, requested_outputs), handled
+        )
     return store_return(store, order.folder, media_type, value, declared, requested_outputs=requested_outputs)
+
+
+def _handled_pair(
+    media_type: str, value: Any, meaning: str, outputs: list[str], handled: "HandledJob"
+) -> tuple[str, Any]:
+    """What handlers make of a pair: it means the same outputs as before."""
+
+    def part(name: str, before: Any) -> Any:
+        new_type, after = handled.output(name, media_type, before)
+        # within a whole, a value of another type says so itself
+        return after if new_type == media_type else {"value": after, "mediaType": new_type}
+
+    match meaning:
+        case "outputs":
+            return media_type, {name: part(name, before) for name, before in value.items()}
+        case "wrapped":
+            return media_type, {**value, "value": part(outputs[0], value["value"])}
+        case "output":
+            return handled.output(outputs[0], media_type, value)
+    return handled.output(WHOLE, media_type, value)
 
 
 def successful(manifest: Mapping[str, Any]) -> Outcome:

@@ -7,7 +7,7 @@ web process or a runner.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
@@ -23,6 +23,9 @@ from pygeoapi_prefect.process.processor import load_processor
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.returns import UnusableReturnError
 from pygeoapi_prefect.settings import DEFAULT_RESULT_KEY
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.handlers.handled_job import HandledJob
 
 
 def take_over(order: JobOrder, store: ResultStore, *, api_url: str | None) -> Mapping[str, Any]:
@@ -67,10 +70,14 @@ def read_in_flow_run(order: JobOrder) -> Any:
 
 
 def store_persisted(
-    persisted: Any, metadata: Mapping[str, Any], order: JobOrder, store: ResultStore
+    persisted: Any,
+    metadata: Mapping[str, Any],
+    order: JobOrder,
+    store: ResultStore,
+    handled: "HandledJob | None" = None,
 ) -> Mapping[str, Any]:
     """
-    Store what was persisted, or returned, as the result of a job; the manifest.
+    Store what was persisted, or returned, as the result of a job; the manifest. *handled*: the job with its handlers.
 
     Raises:
         UnusableReturnError: It is not ``(media type, value)``.
@@ -80,7 +87,8 @@ def store_persisted(
         raise UnusableReturnError(
             user_msg=f"The process persisted a {type(persisted).__name__} instead of (media type, value)"
         )
-    return store_pair(persisted, metadata, order, store, requested_outputs=order.request.get("outputs"))
+    wanted = order.request.get("outputs")
+    return store_pair(persisted, metadata, order, store, requested_outputs=wanted, handled=handled)
 
 
 def is_pair(value: Any) -> bool:

@@ -28,10 +28,17 @@ def load_processor(
             own in the configuration; None: none do.
 
     Raises:
+        ConfigurationError: A handler of the process cannot be imported, or is none.
         Exception: Whatever the processor's module and constructor raise.
     """
     definition = {**resource["processor"], "process_id": process_id}
-    if process_settings(process_id, resource).is_foreign:
+    settings = process_settings(process_id, resource)
+    if settings.handlers:
+        # others do without the package
+        from pygeoapi_prefect.handlers.loading import load_handlers
+
+        load_handlers(process_id, settings.handlers)
+    if settings.is_foreign:
         processor: BaseProcessor = ForeignProcessor(definition)
     else:
         processor = load_plugin("process", definition)

@@ -57,12 +57,22 @@ def store_return(
         ResultStoreError: The store cannot be written.
     """
     stored = store_value(store, folder, "return", media_type, value)
+    meaning, outputs = meaning_of(value, declared_outputs, requested_outputs)
+    return {"return": stored.to_json(), "outputs": outputs, "meaning": meaning}
+
+
+def meaning_of(value: Any, declared_outputs: Sequence[str], requested_outputs: Any) -> tuple[str, list[str]]:
+    """
+    Which of the cases a return is: ``output``, ``wrapped``, ``outputs`` or ``whole``; and the ids of its outputs.
+
+    The arguments are those of :func:`store_return`.
+    """
     outputs = list(declared_outputs)
     meaning = _meaning(value, outputs)
     if meaning == "whole" and isinstance(requested_outputs, Mapping | list) and len(requested_outputs) == 1:
         outputs = [output_id for output_id in requested_outputs if output_id in outputs] or outputs
         meaning = _meaning(value, outputs)
-    return {"return": stored.to_json(), "outputs": outputs, "meaning": meaning}
+    return meaning, outputs
 
 
 def store_value(store: ResultStore, folder: str, name: str, media_type: Any, value: Any) -> StoredValue:

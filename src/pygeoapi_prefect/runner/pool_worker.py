@@ -20,20 +20,26 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from pygeoapi.process.base import BaseProcessor
 
 from pygeoapi_prefect.jobs.records import MAX_LOG_LINES, Outcome, utc_now
 from pygeoapi_prefect.process.execution import JobStopped, execute_plain, failed, successful
+from pygeoapi_prefect.process.handled import handled_job
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import is_flow, load_processor
 from pygeoapi_prefect.process.progress import progress_goes_to
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.runner.os_processes import kill_descendants
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.handlers.handled_job import HandledJob
 
 LOGGER = logging.getLogger(__name__)
 
@@ -64,6 +70,7 @@ def run_worker(connection: Connection) -> None:
     output = _capture_output(channel)
     # the runner's own handlers write to what is captured now
     channel.take_logs()
+    channel.drain = output.drain
     store: ResultStore | None = None
     while True:
         try:
@@ -93,7 +100,8 @@ def _run(
     channel: "_Channel",
 ) -> Outcome | None:
     """The outcome; None when the job was stopped, and the worker with it."""
-    with _job_environment(assignment), progress_goes_to(channel.progress):
+    with _job_environment(assignment), progress_goes_to(channel.progress), ExitStack() as job:
+        channel.job = job
         try:
             return do(assignment, store, channel)
         except JobStopped:
@@ -106,13 +114,26 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
     order = assignment.order
     processor = load_processor(order.process_id, order.resource)
     if not is_flow(processor):
-        return successful(execute_plain(processor, order, store))
+        handled = _handled(order, processor, store, channel)
+        with nullcontext() if handled is None else handled.attempt():
+            return successful(execute_plain(processor, order, store, handled))
     from pygeoapi_prefect.process.engine import run_in_pool
 
     # Prefect's own configuration of logging replaces the handlers of the root logger when it is imported
     channel.take_logs()
-    manifest = run_in_pool(processor, order, store, api_url=assignment.prefect_api_url, began=channel.flow_run)
+    handled = _handled(order, processor, store, channel)
+    api_url = assignment.prefect_api_url
+    manifest = run_in_pool(processor, order, store, api_url=api_url, began=channel.flow_run, handled=handled)
     return successful(manifest)
+
+
+def _handled(order: JobOrder, processor: BaseProcessor, store: ResultStore, channel: "_Channel") -> "HandledJob | None":
+    handled = handled_job(order, processor.metadata, store, drain=channel.drain)
+    if handled is not None:
+        channel.job.callback(handled.close)
+        channel.masked = handled.masked
+        handled.open()
+    return handled
 
 
 def _read_result(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome:
@@ -185,6 +206,11 @@ class _Channel:
     """
     The worker's side of the connection; used from every thread of the job.
 
+    Attributes:
+        masked: Makes a text of the job fit for its reader, up to the job's end.
+        drain: Waits until all that was printed is in the log.
+        job: What has to be undone when the job has ended, while its environment is still there.
+
     Processes that the job forks inherit it and would garble it: what they tell goes through the captured output.
     """
 
@@ -196,10 +222,14 @@ class _Channel:
         self._lines_left = 0
         self._percent = 0
         self._handler = _JobLog(self)
+        self.masked: Callable[[str], str] = str
+        self.drain: Callable[[], None] = lambda: None
+        self.job = ExitStack()
 
     def begin(self) -> None:
         self._lines_left = MAX_LOG_LINES
         self._percent = 0
+        self.masked = str
 
     def end(self, outcome: Outcome) -> None:
         self._lines_left = 0
@@ -219,7 +249,8 @@ class _Channel:
             os.write(2, f"{self.mark}{percent} {message or ''}\n".encode(errors="replace"))
             return
         self._percent = max(self._percent, percent)
-        self.send({"tell": "progress", "percent": self._percent, "message": message})
+        shown = message and self.masked(message)
+        self.send({"tell": "progress", "percent": self._percent, "message": shown})
 
     def log(self, level: int, logger: str, text: str) -> None:
         if os.getpid() != self._pid:
@@ -231,7 +262,8 @@ class _Channel:
             self._lines_left -= 1
             if self._lines_left == 0:
                 level, logger, text = logging.WARNING, __name__, f"The log ends here: it has {MAX_LOG_LINES} lines"
-            self.send({"tell": "log", "time": utc_now().isoformat(), "level": level, "logger": logger, "text": text})
+            line = {"time": utc_now().isoformat(), "level": level, "logger": logger, "text": self.masked(text)}
+            self.send({"tell": "log", **line})
 
     def send(self, message: Mapping[str, Any]) -> None:
         with self._lock:

@@ -1,0 +1,83 @@
+"""Several handlers as one."""
+
+import logging
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from pygeoapi_prefect.handlers.contract import ExecutionHandler
+
+LOGGER = logging.getLogger(__name__)
+
+
+class HandlerChain:
+    """
+    The handlers of one job, called in their order.
+
+    Args:
+        handlers: Outermost first.
+    """
+
+    def __init__(self, handlers: Sequence[ExecutionHandler]) -> None:
+        self._handlers = tuple(handlers)
+
+    def pre(self) -> None:
+        """Outermost first. Afterwards ``conf["additional_parameters"]`` has what each handler adds."""
+        for handler in self._handlers:
+            handler.pre_execution_hook()
+            handler.conf["additional_parameters"].update(handler.get_additional_parameters())
+
+    def set_output(self, name: str, values: dict[str, Any]) -> Mapping[str, Any]:
+        """Innermost first; what each leaves is what the next one gets, and at last what is stored."""
+        current: MutableMapping[str, Any] = values
+        for handler in reversed(self._handlers):
+            # CommonExecutionHandler notes what reached it: a class may have given it another mapping
+            values_set: MutableMapping[str, Any] = getattr(handler, "values_set", {})
+            values_set.pop(name, None)
+            handler.setOutput(name, current)
+            current = values_set.get(name, current)
+        return current
+
+    def post(
+        self,
+        log: str,
+        output: Mapping[str, Any],
+        usage_report: Mapping[str, float],
+        tool_logs: list[dict[str, str]],
+    ) -> None:
+        """``post_execution_hook`` of all, and then ``handle_outputs`` of all; innermost first."""
+        for handler in reversed(self._handlers):
+            handler.post_execution_hook(log, output, usage_report, tool_logs)
+        for handler in reversed(self._handlers):
+            handler.handle_outputs(log, output, usage_report, tool_logs)
+
+    def on_failure(self, error: Exception) -> None:
+        """Innermost first; raises nothing."""
+        for handler in reversed(self._handlers):
+            try:
+                handler.on_failure(error)
+            except Exception:
+                LOGGER.exception("on_failure of %s failed", type(handler).__name__)
+
+    def pod_env_vars(self) -> dict[str, str]:
+        """Of all; those of outer handlers win."""
+        variables: dict[str, str] = {}
+        for handler in reversed(self._handlers):
+            own = handler.get_pod_env_vars()
+            variables |= {name: str(value) for name, value in own.items() if value is not None}
+        return variables
+
+    def secrets(self) -> frozenset[str]:
+        """The texts that nobody shall see."""
+        return frozenset(text for handler in self._handlers for text in _texts(handler.get_secrets()))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.strip():
+            yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            yield from _texts(one)

@@ -1,0 +1,40 @@
+"""The handler that others extend."""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from pygeoapi_prefect.handlers.contract import ExecutionHandler
+
+
+class CommonExecutionHandler(ExecutionHandler):
+    """
+    A handler whose hooks do nothing, and whose answers come from its options.
+
+    Options: ``pod_env_vars``, ``pod_node_selector`` and ``additional_parameters``, each a mapping.
+
+    Args:
+        conf: As :class:`~pygeoapi_prefect.handlers.contract.ExecutionHandler` has it.
+        outputs: Likewise; None: none.
+    """
+
+    def __init__(self, conf: dict[str, Any], outputs: dict[str, Any] | None = None) -> None:
+        self.conf = conf
+        self.outputs = {} if outputs is None else outputs
+        self.values_set: dict[str, MutableMapping[str, Any]] = {}
+
+    def setOutput(self, outputName: str, values: MutableMapping[str, Any]) -> None:  # noqa: N802, N803 ZOO's names
+        """As the contract says; *values* may be another mapping than the caller was given, and is what is stored."""
+        self.values_set[outputName] = values
+
+    def get_pod_env_vars(self) -> dict[str, Any]:
+        return self._option("pod_env_vars")
+
+    def get_pod_node_selector(self) -> dict[str, str]:
+        return self._option("pod_node_selector")
+
+    def get_additional_parameters(self) -> dict[str, Any]:
+        return self._option("additional_parameters")
+
+    def _option(self, name: str) -> dict[str, Any]:
+        values: Mapping[str, Any] = self.options.get(name) or {}
+        return dict(values)

@@ -1,0 +1,39 @@
+"""The handlers of a job, where its process has any."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pygeoapi_prefect.process.orders import JobOrder
+from pygeoapi_prefect.results import ResultStore
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.handlers.handled_job import HandledJob
+
+
+def handled_job(
+    order: JobOrder, metadata: Mapping[str, Any], store: ResultStore, *, drain: Callable[[], None] = lambda: None
+) -> "HandledJob | None":
+    """
+    The job with its handlers, to be opened and closed by the caller; None where its process has none.
+
+    Args:
+        order: The job.
+        metadata: The process description.
+        store: Where its outputs are stored.
+        drain: Waits until all that the job has printed is logged.
+    """
+    if not (order.resource["processor"].get("prefect") or {}).get("handlers"):
+        return None
+    # jobs without handlers do without the package
+    from pygeoapi_prefect.handlers.handled_job import HandledJob
+
+    return HandledJob(
+        job_id=order.job_id,
+        process_id=order.process_id,
+        inputs=order.inputs,
+        requested_outputs=order.request.get("outputs"),
+        declared_outputs=list(metadata.get("outputs") or {}),
+        handlers=order.settings.handlers,
+        store=store,
+        drain=drain,
+    )
