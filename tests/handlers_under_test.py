@@ -1,4 +1,4 @@
-"""Handlers that tell what happened to them, processes for them, and a flow."""
+"""Handlers that tell what happened to them, and processes for them."""
 
 import json
 import logging
@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from prefect import flow
 from pygeoapi.process.base import ProcessorExecuteError
 
 from processors import _Processor
@@ -21,7 +20,7 @@ class Recorder(CommonExecutionHandler):
     """Writes what it is called with to the file that its option ``file`` names, a JSON document for each line."""
 
     def tell(self, hook, **facts):
-        with open(self.options["file"], "a") as file:
+        with Path(self.options["file"]).open("a") as file:
             label = self.options.get("label", "handler")
             file.write(json.dumps({"handler": label, "hook": hook, "instance": id(self), **facts}) + "\n")
 
@@ -36,7 +35,7 @@ class Recorder(CommonExecutionHandler):
     def handle_outputs(self, log, output, usage_report, tool_logs):
         self.tell("handle_outputs", output=output)
 
-    def setOutput(self, outputName, values):
+    def setOutput(self, outputName, values):  # noqa: N802, N803 ZOO's names
         self.tell("setOutput", name=outputName, values={**values})
         if "value" in values and self.options.get("suffix"):
             values["value"] += self.options["suffix"]
@@ -80,7 +79,7 @@ class Awaited(CommonExecutionHandler):
 class Greet(_Processor):
     """A greeting, with a tool that leaves a log, or a failure."""
 
-    inputs = ("name", "fail", "refuse")
+    inputs = ("name", "fail", "refuse", "access_token")
     outputs = ("greeting",)
 
     def execute(self, data, outputs=None):
@@ -105,20 +104,3 @@ class MakeCatalogue(_Processor):
         folder = Path(tempfile.gettempdir(), data["output_path"])
         catalogue.normalize_and_save(str(folder), pystac.CatalogType.SELF_CONTAINED)
         return "application/json", folder / "catalog.json"
-
-
-@flow(retries=1)
-def second_time(folder: str) -> str:
-    """Fail at the first attempt."""
-    marks = Path(folder)
-    attempt = len(list(marks.iterdir())) + 1
-    (marks / str(attempt)).touch()
-    if attempt == 1:
-        raise RuntimeError("the first attempt fails")
-    return f"attempt {attempt}"
-
-
-@flow
-def fails(name: str) -> str:
-    """Fail with a secret."""
-    raise RuntimeError(f"the flow knows {SECRET}")

@@ -73,7 +73,8 @@ class ExecutionHandler:
         Args:
             log: The text of the job's log so far, a line for each entry.
             output: The outputs by id: the path or URL in the result store of one that stands in a file there, the
-                value itself of any other. A return that is none of the declared outputs has the id ``return``.
+                path at which the process left it of a STAC document, the URL of a link, and the value itself of any
+                other. A return that is none of the declared outputs has the id ``return``.
             usage_report: ``wall_seconds`` and ``cpu_seconds`` since before :meth:`pre_execution_hook`,
                 ``peak_memory_mib``, ``read_bytes`` and ``written_bytes``, with those of child processes that have
                 ended. What the system does not tell is left out.

@@ -72,6 +72,7 @@ class HandledJob:
         self._log = _KeptLog()
         self._tool_logs = Path()
         self._is_open = False
+        self._stac_files: dict[str, str] = {}
         self._usage = UsageMeter()
 
     # ---------------------------------------------------------------- for the place where the job runs
@@ -144,7 +145,14 @@ class HandledJob:
 
     def left_in(self, name: str, values: Mapping[str, Any]) -> tuple[str, Any]:
         """Media type and value that stand in ``values``. Raises UnusableReturnError: There is none."""
-        return output_of(name, values, None)
+        return self._taken(name, values, None)
+
+    def _taken(self, name: str, values: Mapping[str, Any], made_of: Any) -> tuple[str, Any]:
+        media_type, value = output_of(name, values, made_of)
+        self._stac_files.pop(name, None)
+        if "stac" in values and isinstance(value, Path):
+            self._stac_files[name] = str(value)
+        return media_type, value
 
     def output(self, name: str, media_type: str, value: Any) -> tuple[str, Any]:
         """
@@ -154,7 +162,7 @@ class HandledJob:
             UnusableReturnError: They left nothing to store.
             Exception: What a hook raises.
         """
-        return output_of(name, self.values_of(name, shown_output(media_type, value)), value)
+        return self._taken(name, self.values_of(name, shown_output(media_type, value)), value)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """
@@ -168,7 +176,8 @@ class HandledJob:
             Exception: What a hook raises.
         """
         self._drain()
-        output = kept_outputs(self._store, manifest)
+        # what a STAC document links to stands beside it, and not beside its copy in the store
+        output = kept_outputs(self._store, manifest) | self._stac_files
         with self._hooks():
             self._chain.post(self._log.text, output, self._usage.report(), _tool_logs(self._tool_logs))
 

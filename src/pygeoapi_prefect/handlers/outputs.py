@@ -49,13 +49,13 @@ def output_of(name: str, values: Mapping[str, Any], made_of: Any) -> tuple[str, 
 
 def kept_outputs(store: ResultStore, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The outputs of a manifest by id: path or URL of one that stands in a file, the value of any other.
+    The outputs of a manifest by id: path or URL of one that stands in a file or is a link, the value of any other.
 
     Raises:
         ResultStoreError: The store cannot be read.
     """
     return {
-        name: stored.inline if stored.location is None else _place(store, stored)
+        name: _unlinked(stored.inline) if stored.location is None else _place(store, stored)
         for name, stored in stored_outputs(store, manifest).items()
     }
 
@@ -65,6 +65,10 @@ def _place(store: ResultStore, stored: StoredValue) -> str:
     if is_url and scheme not in ("file", "local"):
         return f"{store.url.rstrip('/')}/{stored.location}"
     return f"{store.root}/{stored.location}"
+
+
+def _unlinked(value: Any) -> Any:
+    return value["href"] if _is_link(value) else value
 
 
 def _is_link(value: Any) -> bool:
