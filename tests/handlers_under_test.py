@@ -22,7 +22,10 @@ class Recorder(CommonExecutionHandler):
     def tell(self, hook, **facts):
         with Path(self.options["file"]).open("a") as file:
             label = self.options.get("label", "handler")
-            file.write(json.dumps({"handler": label, "hook": hook, "instance": id(self), **facts}) + "\n")
+            job_id = self.conf["lenv"]["job_id"]
+            file.write(
+                json.dumps({"handler": label, "hook": hook, "instance": id(self), "job": job_id, **facts}) + "\n"
+            )
 
     def pre_execution_hook(self):
         super().pre_execution_hook()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from handlers_under_test import SECRET
 from prefect_seen import Prefect
 from prefect_worker import PrefectWorker
 from pygeoapi_prefect.jobs import JobStore
@@ -30,6 +31,17 @@ START = 60
 def deployed(processor: dict, **deployment) -> dict:
     prefect = processor.get("prefect", {})
     return {**processor, "prefect": {**prefect, "deployment": {"work_pool": POOL, **deployment}}}
+
+
+def handlers(folder: Path) -> list:
+    """One that asks for a variable, one that tells what it sees, and one that has a secret."""
+    variables = {"pod_env_vars": {"POD_VARIABLE": "of this job"}}
+    told = {"file": str(folder / "told.jsonl"), "suffix": " Bye!"}
+    return [
+        {"name": "pygeoapi_prefect.handlers.CommonExecutionHandler", "options": variables},
+        {"name": "handlers_under_test.Recorder", "options": told},
+        "handlers_under_test.Secretive",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +80,7 @@ def served(prefect_server, worker, postgresql, tmp_path_factory):
         "without-worker": deployed(flow("nothing"), name="alone", work_pool="empty-pool"),
         "in-the-pool": {"name": "HelloWorld"},
         "pool-sleep": {"name": "processors.Sleep"},
+        "handled": deployed({"name": "handlers_under_test.Greet", "prefect": {"handlers": handlers(folder)}}),
     }
     server = Server(
         folder,
@@ -133,6 +146,22 @@ class TestOutcomes:
         ends(served, job_id)
         assert served.results(job_id).json() == "Hello Ada!"
         assert prefect.ended(job_id)["state_type"] == "COMPLETED"
+
+    def test_handlers(self, served, prefect):
+        """They run in the flow run, which has the variables that they asked for before; nobody reads their secrets."""
+        job_id = served.submit("handled", {"name": "Ada"})
+        failed = served.submit("handled", {"name": "Ada", "fail": "process"})
+        ends(served, job_id)
+        assert served.results(job_id).text == "Hello Ada! Bye!"
+        calls = [json.loads(line) for line in (served.folder / "told.jsonl").read_text().splitlines()]
+        own = [call for call in calls if call["job"] == job_id]
+        assert [call["hook"] for call in own] == ["pre", "setOutput", "post", "handle_outputs"]
+        assert own[0]["pod"] == "of this job"
+        assert prefect.ended(job_id)["job_variables"] == {"env": {"POD_VARIABLE": "of this job"}}
+        assert ends(served, failed, "failed")["message"] == "RuntimeError: the process knows ***"
+        calls = [json.loads(line) for line in (served.folder / "told.jsonl").read_text().splitlines()]
+        assert [call["hook"] for call in calls if call["job"] == failed] == ["pre", "on_failure"]
+        assert SECRET not in json.dumps(prefect.ended(failed))
 
     def test_contract(self, served):
         """The contract's flow stores through its block, here and in a storage of its own."""

@@ -66,6 +66,13 @@ class HandlerChain:
             variables |= {name: str(value) for name, value in own.items() if value is not None}
         return variables
 
+    def pod_node_selector(self) -> dict[str, str]:
+        """Of all; those of outer handlers win."""
+        labels: dict[str, str] = {}
+        for handler in reversed(self._handlers):
+            labels |= {str(name): str(value) for name, value in handler.get_pod_node_selector().items()}
+        return labels
+
     def secrets(self) -> frozenset[str]:
         """The texts that nobody shall see."""
         return frozenset(text for handler in self._handlers for text in _texts(handler.get_secrets()))

@@ -34,7 +34,8 @@ class HandledJob:
     """
     A job whose process has handlers.
 
-    The place where the job runs calls :meth:`open`, then :meth:`attempt` around each attempt to run the process,
+    The place where the job runs calls :meth:`open`, :meth:`set_environment` where no work pool does that, then
+    :meth:`attempt` around each attempt to run the process,
     :meth:`output` for each output before it is stored, :meth:`finish` when all are, and at last :meth:`close`.
 
     Args:
@@ -77,9 +78,24 @@ class HandledJob:
 
     # ---------------------------------------------------------------- for the place where the job runs
 
+    def job_variables(self) -> dict[str, Any]:
+        """
+        What the handlers want of the work pool that the job is to run on: ``env`` and ``node_selector``, if anything.
+
+        Raises as :meth:`open`.
+        """
+        with self._told(lambda _: None), self._hooks():
+            wanted = {"env": self._chain.pod_env_vars(), "node_selector": self._chain.pod_node_selector()}
+            return {name: value for name, value in wanted.items() if value}
+
+    def set_environment(self) -> None:
+        """Set the environment variables that the handlers ask for; the caller undoes that. Raises as :meth:`open`."""
+        with self._told(lambda _: None), self._hooks():
+            os.environ.update(self._chain.pod_env_vars())
+
     def open(self) -> None:
         """
-        Make the handlers, and set the environment that they ask for. The caller undoes the latter. May be repeated.
+        Make the handlers, and a folder for the log files of tools. May be repeated.
 
         Raises:
             ConfigurationError: A handler cannot be imported, or is none.
@@ -105,8 +121,7 @@ class HandledJob:
             handler.options = settings.options
             made.append(handler)
         self._chain = HandlerChain(made)
-        with self._hooks():
-            os.environ.update(self._chain.pod_env_vars())
+        self._mask.add(self._chain.secrets())
 
     def close(self) -> None:
         """Leave logs alone again."""

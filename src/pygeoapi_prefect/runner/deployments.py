@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -51,6 +51,7 @@ class DeployedJob(HeldJob):
         is_looked_at: Whether somebody does.
         is_collected: Whether its end was seen, and its outcome is being fetched.
         last_message: That its flow run gave.
+        job_variables: What its handlers want of the work pool.
     """
 
     has_begun: bool = False
@@ -61,6 +62,7 @@ class DeployedJob(HeldJob):
     is_collected: bool = False
     logs_read: int = 0
     last_message: str | None = None
+    job_variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Deployments:
@@ -83,6 +85,8 @@ class Deployments:
         dismissed: Called in the main thread with a job that somebody cancelled in Prefect.
         completed: Called in the main thread with a job whose flow run has persisted its result in a way that only a
             pool worker may read. It stays here until :meth:`release`.
+        asks_handlers: Called in the main thread with a job whose handlers are to be asked before it is handed over. It
+            stays here until :meth:`heed_handlers`.
         adds_lines: Called in the main thread with an ended job whose log has got further lines.
     """
 
@@ -100,6 +104,7 @@ class Deployments:
         says: Callable[[HeldJob, str], None],
         dismissed: Callable[[HeldJob], None],
         completed: Callable[["DeployedJob"], None],
+        asks_handlers: Callable[["DeployedJob"], None],
         adds_lines: Callable[[HeldJob], None],
     ) -> None:
         self._settings = settings
@@ -112,6 +117,7 @@ class Deployments:
         self._says = says
         self._dismissed = dismissed
         self._completed = completed
+        self._asks_handlers = asks_handlers
         self._adds_lines = adds_lines
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="deployments")
         self._found: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -142,7 +148,24 @@ class Deployments:
         job.flow_run_kept = job.flow_run_id is not None
         self._jobs[job.job_id] = job
         self._begin_time_limit(job)
-        self._do(job, self._hand_over)
+        if job.flow_run_id is None and self._settings.process(job.process_id).handlers:
+            self._asks_handlers(job)
+        else:
+            self._do(job, self._hand_over)
+
+    def waits_for_handlers(self, job: DeployedJob) -> bool:
+        """Whether a job whose handlers are to be asked is still to be handed over."""
+        return self._jobs.get(job.job_id) is job
+
+    def heed_handlers(self, job: DeployedJob, answer: Mapping[str, Any] | Outcome) -> None:
+        """Hand over a job with the job variables that its handlers want; or end it."""
+        if not self.waits_for_handlers(job):
+            return
+        if isinstance(answer, Outcome):
+            self._end(job, answer)
+        else:
+            job.job_variables = answer
+            self._do(job, self._hand_over)
 
     def heed(self, flow_run_id: UUID, state: FlowRunState | None) -> bool:
         """Take over the state of a flow run; None: it was deleted. False when it is none of ours."""
@@ -295,7 +318,7 @@ class Deployments:
     def _hand_over(self, api: PrefectApi, job: DeployedJob) -> Callable[[], None]:
         flow_run_id = job.flow_run_id
         if flow_run_id is None:
-            flow_run_id = self._tasks.create(api, job)
+            flow_run_id = self._tasks.create(api, job, job.job_variables)
         state = api.flow_run_states([flow_run_id])[flow_run_id]
 
         def apply() -> None:

@@ -67,7 +67,7 @@ class FlowRunTasks:
         self._resources = resources
         self._results = results
 
-    def create(self, api: PrefectApi, job: HeldJob) -> UUID:
+    def create(self, api: PrefectApi, job: HeldJob, job_variables: Mapping[str, Any]) -> UUID:
         """Create the flow run of a job, or find the one that was created before; its id."""
         process, deployment_settings = self._of(job)
         if deployment_settings.is_foreign:
@@ -91,6 +91,8 @@ class FlowRunTasks:
             parameters=flow_run_parameters(job.job_id, job.details.request) | handed_over.parameters(),
             tags=flow_run_tags(job.process_id, job.job_id),
             idempotency_key=job.job_id,
+            # Prefect adds the environment to that of the deployment, and replaces every other variable
+            job_variables=job_variables,
         )
 
     def _create_foreign(self, api: PrefectApi, job: HeldJob, settings: DeploymentSettings) -> UUID:

@@ -5,7 +5,7 @@ import selectors
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pygeoapi_prefect.runner.forkserver import Forkserver
 from pygeoapi_prefect.runner.held_jobs import HeldJob
 from pygeoapi_prefect.runner.pool import Pool, PoolWorker
 from pygeoapi_prefect.runner.pool_worker import Assignment
+from pygeoapi_prefect.schemas import JobStatus
 from pygeoapi_prefect.settings import ManagerSettings
 
 LOGGER = logging.getLogger(__name__)
@@ -27,6 +28,19 @@ class _CleanUp:
     """A pool worker lets a processor remove the resources of a job."""
 
     job_id: str
+
+
+@dataclass(eq=False)
+class _Asked:
+    """
+    A pool worker asks the handlers of a job that is to be handed over.
+
+    Attributes:
+        variables: Their answer, when it is there.
+    """
+
+    job: HeldJob
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 class PoolJobs:
@@ -42,6 +56,8 @@ class PoolJobs:
         selector: Of the runner's loop; the pool workers' connections are registered with it.
         scratch: Folder of the jobs' temporary files.
         ended: Called with a job and its outcome; None: the job ended elsewhere, and its work has stopped now.
+        answered: Called with a job whose handlers were asked, with the job variables that they want, or with the
+            outcome of a job that cannot run.
     """
 
     def __init__(
@@ -53,6 +69,7 @@ class PoolJobs:
         *,
         scratch: Path,
         ended: Callable[[HeldJob, Outcome | None, bool], None],
+        answered: Callable[[HeldJob, Mapping[str, Any] | Outcome], None],
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -60,6 +77,7 @@ class PoolJobs:
         self._selector = selector
         self._scratch = scratch
         self._ended = ended
+        self._answered = answered
         self._pool = Pool(forkserver, tasks_per_worker=settings.jobs_per_worker)
         self.keeps_a_worker = True
 
@@ -70,7 +88,7 @@ class PoolJobs:
 
     def free(self) -> int:
         """How many more jobs may run now."""
-        busy = sum(isinstance(worker.task, HeldJob | _CleanUp) for worker in self._pool.workers.values())
+        busy = sum(isinstance(worker.task, HeldJob | _CleanUp | _Asked) for worker in self._pool.workers.values())
         return self._settings.max_running - busy
 
     # ---------------------------------------------------------------- to pool workers
@@ -89,7 +107,7 @@ class PoolJobs:
         """
         limit = self._settings.process(details.job.process_id).time_limit
         running = HeldJob(details, None if limit is None else time.monotonic() + limit)
-        self._give("run", running, prefect_api_url)
+        self._give("run", running, running, prefect_api_url)
 
     def read_result(self, job: HeldJob, *, prefect_api_url: str | None) -> None:
         """
@@ -99,9 +117,13 @@ class PoolJobs:
             job: Its time limit goes on to hold.
             prefect_api_url: Of the local Prefect server, if there is one.
         """
-        self._give("read_result", job, prefect_api_url)
+        self._give("read_result", job, job, prefect_api_url)
 
-    def _give(self, do: str, held: HeldJob, prefect_api_url: str | None) -> None:
+    def ask_handlers(self, job: HeldJob, *, prefect_api_url: str | None) -> None:
+        """Let a pool worker ask the handlers of a job what it needs of its work pool. The arguments are as above."""
+        self._give("ask_handlers", job, _Asked(job), prefect_api_url)
+
+    def _give(self, do: str, held: HeldJob, task: HeldJob | _Asked, prefect_api_url: str | None) -> None:
         details, job = held.details, held.details.job
         assignment = Assignment(
             order=JobOrder(
@@ -116,7 +138,7 @@ class PoolJobs:
             scratch=str(self.scratch_of(job.claim)),
             prefect_api_url=prefect_api_url,
         )
-        self._assign(job.process_id, held, {"do": do, **asdict(assignment)})
+        self._assign(job.process_id, task, {"do": do, **asdict(assignment)})
 
     def clean_up(self, job_id: str, process_id: str) -> None:
         """Let a processor remove the resources of a job, if it is still configured."""
@@ -129,7 +151,7 @@ class PoolJobs:
         """The folder of a job's temporary files."""
         return self._scratch / f"{claim.job_id}-{claim.number}"
 
-    def _assign(self, process_id: str, task: HeldJob | _CleanUp, order: Mapping[str, Any]) -> None:
+    def _assign(self, process_id: str, task: HeldJob | _CleanUp | _Asked, order: Mapping[str, Any]) -> None:
         spawned = self._settings.process(process_id).isolation == "spawn"
         while True:
             worker = self._pool.idle_worker(process_id, spawned=spawned) or self._new_worker(
@@ -181,13 +203,21 @@ class PoolJobs:
                     # it ended while it was being stopped; its worker ends too, and with it the story
                     return False
                 self._ended(task, Outcome.from_json(message["outcome"]), False)
+            if isinstance(task, _Asked):
+                outcome = Outcome.from_json(message["outcome"])
+                self._answered(task.job, task.variables if outcome.status is JobStatus.SUCCESSFUL else outcome)
             self._pool.release(worker)
             return True
+        if isinstance(task, _Asked):
+            match message["tell"]:
+                case "job_variables":
+                    task.variables = message["variables"]
+                case "log":
+                    task.job.lines.append(_line(message))
         if isinstance(task, HeldJob):
             match message["tell"]:
                 case "log":
-                    time_ = datetime.fromisoformat(message["time"])
-                    task.lines.append(LogLine(time_, message["level"], message["logger"], message["text"]))
+                    task.lines.append(_line(message))
                 case "progress":
                     task.add_progress(message["percent"], message["message"])
                 case "flow_run":
@@ -210,6 +240,8 @@ class PoolJobs:
                     extra={"action": "worker_ended", "job_id": task.job_id, "reason": reason},
                 )
                 self._ended(task, Outcome.failed(f"The process that ran the job {reason}"), True)
+        if isinstance(task, _Asked):
+            self._answered(task.job, Outcome.failed(f"The process that asked the job's handlers {reason}"))
         if self.keeps_a_worker and not self._pool.workers:
             self.start_worker()
 
@@ -223,3 +255,8 @@ class PoolJobs:
                 job.stopped_for = outcome
                 LOGGER.info("stopping job", extra={"action": "stop_job", "job_id": job.job_id})
                 self._pool.stop(worker, grace=self._settings.dismiss_grace)
+
+
+def _line(message: Mapping[str, Any]) -> LogLine:
+    time_ = datetime.fromisoformat(message["time"])
+    return LogLine(time_, message["level"], message["logger"], message["text"])

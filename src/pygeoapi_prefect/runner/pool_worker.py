@@ -4,9 +4,11 @@ Runs one job after the other in a child of the forkserver.
 The runner and the pool worker exchange JSON messages over a connection:
 
 * to the worker: ``run`` (one job, as :class:`Assignment`), ``read_result`` (the same; a deployment that somebody else
-  made has run the job and persisted its result, maybe as a pickle, which nobody but a pool worker may read), and
+  made has run the job and persisted its result, maybe as a pickle, which nobody but a pool worker may read),
+  ``ask_handlers`` (the same; a deployment will run the job, and its handlers may ask something of the work pool), and
   ``clean_up`` (let a processor remove its resources);
-* to the runner: ``progress``, ``log``, ``flow_run`` (that executes the job), and ``done`` with the outcome.
+* to the runner: ``progress``, ``log``, ``flow_run`` (that executes the job), and ``done`` with the outcome. What
+  handlers ask for comes as ``job_variables`` before it.
 
 The worker writes the result itself, so it does not travel through the runner.
 """
@@ -45,6 +47,7 @@ LOGGER = logging.getLogger(__name__)
 
 _OUTPUT_LOGGER = "stdout"
 _DRAIN_SECONDS = 0.5
+_ASK_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def run_worker(connection: Connection) -> None:
         if store is None or store.url != assignment.result_store:
             store = ResultStore(assignment.result_store)
         channel.begin()
-        outcome = _run(_read_result if do == "read_result" else _execute, assignment, store, channel)
+        outcome = _run(_TASKS[do], assignment, store, channel)
         if outcome is None:
             return
         output.drain()
@@ -115,6 +118,8 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
     processor = load_processor(order.process_id, order.resource)
     if not is_flow(processor):
         handled = _handled(order, processor, store, channel)
+        if handled is not None:
+            handled.set_environment()
         with nullcontext() if handled is None else handled.attempt():
             return successful(execute_plain(processor, order, store, handled))
     from pygeoapi_prefect.process.engine import run_in_pool
@@ -122,6 +127,8 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
     # Prefect's own configuration of logging replaces the handlers of the root logger when it is imported
     channel.take_logs()
     handled = _handled(order, processor, store, channel)
+    if handled is not None:
+        handled.set_environment()
     api_url = assignment.prefect_api_url
     manifest = run_in_pool(processor, order, store, api_url=api_url, began=channel.flow_run, handled=handled)
     return successful(manifest)
@@ -141,6 +148,27 @@ def _read_result(assignment: Assignment, store: ResultStore, channel: "_Channel"
 
     channel.take_logs()
     return successful(take_over(assignment.order, store, api_url=assignment.prefect_api_url))
+
+
+def _ask_handlers(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome:
+    order = assignment.order
+    # somebody who waits for an answer keeps a pool worker from jobs
+    signal.signal(signal.SIGALRM, _give_up_asking)
+    signal.setitimer(signal.ITIMER_REAL, _ASK_SECONDS)
+    try:
+        handled = _handled(order, load_processor(order.process_id, order.resource), store, channel)
+        if handled is not None:
+            channel.send({"tell": "job_variables", "variables": handled.job_variables()})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return successful({"values": {}})
+
+
+def _give_up_asking(*_: Any) -> None:
+    raise TimeoutError(f"The handlers did not say within {_ASK_SECONDS} s what their job needs")
+
+
+_TASKS = {"run": _execute, "read_result": _read_result, "ask_handlers": _ask_handlers}
 
 
 def _clean_up(process_id: str, resource: Mapping[str, Any], job_id: str) -> None:

@@ -120,6 +120,7 @@ class RunnerService:
             self._selector,
             scratch=Presence(settings.data_dir).scratch,
             ended=self._pool_job_ended,
+            answered=self._handlers_answered,
         )
         self._deployments = Deployments(
             settings,
@@ -133,6 +134,7 @@ class RunnerService:
             says=lambda job, message: self._due.append(lambda: self._store.say(job.claim, message)),
             dismissed=lambda job: self._due.append(lambda: self._store.dismiss(job.job_id)),
             completed=self._flow_run_completed,
+            asks_handlers=self._ask_handlers,
             adds_lines=lambda job: self._due.append(lambda: self._write_logs(job)),
         )
         self._engine_processes = frozenset(flow_processes) - self._deployments.processes
@@ -143,6 +145,7 @@ class RunnerService:
         self._unwritten: list[tuple[HeldJob, Outcome]] = []
         self._cleanups: list[tuple[str, str]] = []
         self._unread: list[DeployedJob] = []
+        self._unasked: list[DeployedJob] = []
         self._is_registered = False
         self._is_draining = False
         self._is_stopping = False
@@ -410,14 +413,22 @@ class RunnerService:
             for number, job_id, process_id in self._store.next_cleanups(limit=10):
                 if self._store.take_cleanup(number):
                     self._cleanups.append((job_id, process_id))
+        self._lend_workers()
+        if outlook.jobs_wait:
+            self._claim()
+
+    def _lend_workers(self) -> None:
+        """Give free pool workers what else only they may do."""
         while self._cleanups and self._pool.free() > 0:
             self._pool.clean_up(*self._cleanups.pop())
         while self._unread and self._pool.free() > 0 and self._prefect.is_reachable:
             job = self._unread.pop(0)
             if self._deployments.release(job):
                 self._pool.read_result(job, prefect_api_url=self._prefect.local_api_url)
-        if outlook.jobs_wait:
-            self._claim()
+        while self._unasked and self._pool.free() > 0:
+            job = self._unasked.pop(0)
+            if self._deployments.waits_for_handlers(job):
+                self._pool.ask_handlers(job, prefect_api_url=self._prefect.local_api_url)
 
     def _claim(self) -> None:
         claimed: list[JobDetails] = []
@@ -468,6 +479,14 @@ class RunnerService:
             self._delete_traces(job.claim)
             if job.is_stopping:
                 self._cleanups.append((job.job_id, job.process_id))
+
+    def _ask_handlers(self, job: DeployedJob) -> None:
+        self._unasked.append(job)
+        self._look_again = True
+
+    def _handlers_answered(self, job: HeldJob, answer: Mapping[str, Any] | Outcome) -> None:
+        assert isinstance(job, DeployedJob)
+        self._deployments.heed_handlers(job, answer)
 
     def _flow_run_completed(self, job: DeployedJob) -> None:
         self._unread.append(job)
