@@ -68,6 +68,15 @@ class Secretive(CommonExecutionHandler):
             raise ValueError(f"cannot use {SECRET}")
 
 
+class Unready(Secretive):
+    """Cannot say what its job needs, or takes the pool worker along."""
+
+    def get_pod_env_vars(self):
+        if self.conf["lenv"]["inputs"].get("fail") == "exit":
+            os._exit(3)
+        raise RuntimeError(f"no credentials with {SECRET}")
+
+
 class NoHandler:
     """Is none."""
 

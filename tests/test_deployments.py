@@ -80,6 +80,12 @@ def served(prefect_server, worker, postgresql, tmp_path_factory):
         "without-worker": deployed(flow("nothing"), name="alone", work_pool="empty-pool"),
         "in-the-pool": {"name": "HelloWorld"},
         "pool-sleep": {"name": "processors.Sleep"},
+        "unready": deployed(
+            {
+                "name": "handlers_under_test.Greet",
+                "prefect": {"handlers": ["handlers_under_test.Unready"]},
+            }
+        ),
         "handled": deployed({"name": "handlers_under_test.Greet", "prefect": {"handlers": handlers(folder)}}),
     }
     server = Server(
@@ -88,7 +94,7 @@ def served(prefect_server, worker, postgresql, tmp_path_factory):
         manager={"shutdown_grace": 1, "connection": new_database(postgresql), "allowed_hosts": ["127.0.0.1"]},
         environment={"PREFECT_API_URL": prefect_server.connection.api_url},
     )
-    not_deployed = {"not-deployed", "in-the-pool", "pool-sleep"}
+    not_deployed = {"not-deployed", "unready", "in-the-pool", "pool-sleep"}
     wanted = [process_id for process_id in processors if process_id not in not_deployed]
     told = server.cli("plugins", "prefect", "deploy", *wanted, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
@@ -162,6 +168,14 @@ class TestOutcomes:
         calls = [json.loads(line) for line in (served.folder / "told.jsonl").read_text().splitlines()]
         assert [call["hook"] for call in calls if call["job"] == failed] == ["pre", "on_failure"]
         assert SECRET not in json.dumps(prefect.ended(failed))
+
+    def test_handlers_that_cannot_answer(self, served):
+        """A job whose handlers cannot say what it needs fails with the reason, and is not handed over."""
+        raised = served.submit("unready", {"name": "Ada"})
+        gone = served.submit("unready", {"name": "Ada", "fail": "exit"})
+        assert ends(served, raised, "failed")["message"] == "RuntimeError: no credentials with ***"
+        message = ends(served, gone, "failed")["message"]
+        assert message.startswith("The process that asked the job's handlers")
 
     def test_contract(self, served):
         """The contract's flow stores through its block, here and in a storage of its own."""

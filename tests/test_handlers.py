@@ -13,6 +13,7 @@ import yaml
 
 import handlers_of_the_document as document
 from handlers_under_test import SECRET
+from pygeoapi_prefect.deploy.planned import planned
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.handlers import CommonExecutionHandler
 from pygeoapi_prefect.handlers.chain import HandlerChain
@@ -23,6 +24,7 @@ from pygeoapi_prefect.handlers.usage import UsageMeter
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.results.returns import UnusableReturnError
+from pygeoapi_prefect.runner.supervisor import fingerprint_of
 from pygeoapi_prefect.settings import ManagerSettings, process_settings
 from serving import Server, assert_problem, eventually, running
 
@@ -245,7 +247,7 @@ class TestChain:
                 "additional_parameters": {name: True, "last": name},
             }
             made.append(handler)
-        return HandlerChain(made)
+        return HandlerChain(made, shared["additional_parameters"])
 
     def test_order(self, chain, ran):
         """Pre goes from the outside in; post goes back out, and then handle_outputs."""
@@ -416,6 +418,22 @@ class TestConfiguration:
         settings = process_settings("p", self.resource(["pygeoapi_prefect.handlers.CommonExecutionHandler", name]))
         with pytest.raises(ConfigurationError, match=rf"prefect\.handlers\.1: .*{reason}"):
             load_handlers("p", settings.handlers)
+
+    def test_the_code_of_handlers_counts(self, tmp_path, monkeypatch):
+        """When it has changed the runner is replaced; and it is uploaded with that of the process."""
+        monkeypatch.syspath_prepend(str(tmp_path))
+        module = tmp_path / "my_changing_handlers.py"
+        module.write_text(
+            "from pygeoapi_prefect.handlers import CommonExecutionHandler\n\n\n"
+            "class Handler(CommonExecutionHandler):\n    pass\n"
+        )
+        for handler in ("my_changing_handlers.Handler", {"name": "my_changing_handlers.Handler"}):
+            resource = self.resource([handler], deployment={"work_pool": "pool"})
+            os.utime(module, (2, 2))
+            before = fingerprint_of({"processes": {"p": resource}})
+            os.utime(module, (1, 1))
+            assert fingerprint_of({"processes": {"p": resource}}) != before
+            assert "my_changing_handlers" in planned("p", resource).modules
 
 
 # ---------------------------------------------------------------- a real server

@@ -300,6 +300,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "validate_inputs": True,
         "dask_addresses": (),
         "references": "value",
+        "handlers": (),
     }
 
 

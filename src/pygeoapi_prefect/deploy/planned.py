@@ -26,7 +26,7 @@ class PlannedDeployment:
     Attributes:
         settings: ``processor.prefect.deployment``.
         flow_name: Of the user's flow; of the process where its work is none.
-        modules: Names of the modules that have the processor and its flow.
+        modules: Names of the modules that have the processor, its flow and its handlers.
         description: Of the process.
         version: Of the process.
         sub_path: Folder of the code in the storage block; None where the code is not uploaded.
@@ -113,7 +113,8 @@ def planned(process_id: str, resource: Mapping[str, Any]) -> PlannedDeployment:
         ConfigurationError: The settings do not go together, or the code cannot be found.
         Exception: Whatever the processor's module and constructor raise.
     """
-    settings = process_settings(process_id, resource).deployment
+    process = process_settings(process_id, resource)
+    settings = process.deployment
     assert settings is not None
     key = key_of(process_id)
     if settings.work_pool is None:
@@ -122,7 +123,7 @@ def planned(process_id: str, resource: Mapping[str, Any]) -> PlannedDeployment:
         if settings.storage_block is None and getattr(settings, name) is not None:
             raise ConfigurationError(f"{key}.{name} is for code in a storage block. Set storage_block, too.")
     processor = load_processor(process_id, resource)
-    modules = {type(processor).__module__}
+    modules = {type(processor).__module__} | {handler.name.rpartition(".")[0] for handler in process.handlers}
     if is_flow(processor):
         modules.add(processor.flow.fn.__module__)
     plan = PlannedDeployment(

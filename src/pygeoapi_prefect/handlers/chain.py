@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from pygeoapi_prefect.handlers.common import VALUES_SET
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 
 LOGGER = logging.getLogger(__name__)
@@ -15,26 +16,30 @@ class HandlerChain:
 
     Args:
         handlers: Outermost first.
+        additional_parameters: Of the ``conf`` that they share.
     """
 
-    def __init__(self, handlers: Sequence[ExecutionHandler]) -> None:
+    def __init__(
+        self, handlers: Sequence[ExecutionHandler], additional_parameters: dict[str, Any] | None = None
+    ) -> None:
         self._handlers = tuple(handlers)
+        self._additional_parameters = {} if additional_parameters is None else additional_parameters
 
     def pre(self) -> None:
-        """Outermost first. Afterwards ``conf["additional_parameters"]`` has what each handler adds."""
+        """Outermost first. Afterwards the additional parameters have what each handler adds."""
         for handler in self._handlers:
             handler.pre_execution_hook()
-            handler.conf["additional_parameters"].update(handler.get_additional_parameters())
+            self._additional_parameters.update(handler.get_additional_parameters())
 
     def set_output(self, name: str, values: dict[str, Any]) -> Mapping[str, Any]:
         """Innermost first; what each leaves is what the next one gets, and at last what is stored."""
         current: MutableMapping[str, Any] = values
         for handler in reversed(self._handlers):
             # CommonExecutionHandler notes what reached it: a class may have given it another mapping
-            values_set: MutableMapping[str, Any] = getattr(handler, "values_set", {})
-            values_set.pop(name, None)
+            reached: dict[str, MutableMapping[str, Any]] = handler.__dict__.setdefault(VALUES_SET, {})
+            reached.pop(name, None)
             handler.setOutput(name, current)
-            current = values_set.get(name, current)
+            current = reached.get(name, current)
         return current
 
     def post(

@@ -5,6 +5,9 @@ from typing import Any
 
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 
+VALUES_SET = "_values_set"
+"""In an instance's dictionary: what :meth:`CommonExecutionHandler.setOutput` was called with, by output id."""
+
 
 class CommonExecutionHandler(ExecutionHandler):
     """
@@ -20,11 +23,11 @@ class CommonExecutionHandler(ExecutionHandler):
     def __init__(self, conf: dict[str, Any], outputs: dict[str, Any] | None = None) -> None:
         self.conf = conf
         self.outputs = {} if outputs is None else outputs
-        self.values_set: dict[str, MutableMapping[str, Any]] = {}
 
     def setOutput(self, outputName: str, values: MutableMapping[str, Any]) -> None:  # noqa: N802, N803 ZOO's names
         """As the contract says; *values* may be another mapping than the caller was given, and is what is stored."""
-        self.values_set[outputName] = values
+        # a class may do without this one's __init__
+        self.__dict__.setdefault(VALUES_SET, {})[outputName] = values
 
     def get_pod_env_vars(self) -> dict[str, Any]:
         return self._option("pod_env_vars")

@@ -120,7 +120,7 @@ class HandledJob:
             handler: ExecutionHandler = create(conf, self._outputs)
             handler.options = settings.options
             made.append(handler)
-        self._chain = HandlerChain(made)
+        self._chain = HandlerChain(made, conf["additional_parameters"])
         self._mask.add(self._chain.secrets())
 
     def close(self) -> None:

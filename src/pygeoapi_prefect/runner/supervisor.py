@@ -177,12 +177,16 @@ def fingerprint_of(manager_def: Mapping[str, Any]) -> str:
 
 
 def _modules(resources: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Of the processors, and of the flows that they name."""
+    """Of the processors, and of the flows and handlers that they name."""
     modules = set()
     for resource in resources.values():
         processor = resource["processor"]
         # a deployment that somebody else made needs no name
         name = processor.get("name") or ""
         modules.add(PLUGINS["process"].get(name, name).rpartition(".")[0])
-        modules.add(str((processor.get("prefect") or {}).get("flow") or "").partition(":")[0])
+        prefect = processor.get("prefect") or {}
+        modules.add(str(prefect.get("flow") or "").partition(":")[0])
+        for handler in prefect.get("handlers") or ():
+            dotted = handler.get("name") if isinstance(handler, Mapping) else handler
+            modules.add(str(dotted).rpartition(".")[0])
     return modules - {""}
