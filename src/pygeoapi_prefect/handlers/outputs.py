@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.results.outputs import stored_outputs
-from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE, UnusableReturnError
+from pygeoapi_prefect.results.returns import UnusableReturnError
 from pygeoapi_prefect.results.store import ResultStore, StoredValue
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
 _JSON_SUFFIXES = {".json", ".geojson"}
 

@@ -21,8 +21,9 @@ from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.progress import report_progress
 from pygeoapi_prefect.results import ResultStore, media_type_of, store_return
 from pygeoapi_prefect.results.outputs import WHOLE
-from pygeoapi_prefect.results.returns import JSON_MEDIA_TYPE, UnusableReturnError, meaning_of
+from pygeoapi_prefect.results.returns import UnusableReturnError, meaning_of
 from pygeoapi_prefect.schemas import JobStatus
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.handlers.handled_job import HandledJob
