@@ -181,7 +181,24 @@ def pytest_configure() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, *paths]))
 
 
-LONGEST = ("deployments", "faults", "flows", "recording", "deploy", "old_configuration", "serving", "dask", "cli")
+LONGEST = (
+    "deployments",
+    "faults",
+    "flows",
+    "recording",
+    "deploy",
+    "serving",
+    "dask",
+    "cli",
+    "fronts",
+    "example_flow",
+    "every_front",
+    "handlers",
+    "old_configuration",
+    "prefect_api",
+    "callbacks",
+    "execution",
+)
 """Files of tests that take a minute or more, the longest first."""
 
 

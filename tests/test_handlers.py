@@ -454,7 +454,7 @@ def told_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served(told_file, tmp_path_factory):
+def served(told_file, prefect_server, tmp_path_factory):
     def recorder(label, **options):
         return {"name": "handlers_under_test.Recorder", "options": {"file": str(told_file), "label": label, **options}}
 
@@ -487,8 +487,8 @@ def served(told_file, tmp_path_factory):
         "environment": {"name": "processors.Environment"},
     }
     folder = tmp_path_factory.mktemp("handlers")
-    server = Server(folder, processors=processors, manager={"max_running": 1})
-    del server.environment["PREFECT_API_URL"]
+    environment = {"PREFECT_API_URL": prefect_server.connection.api_url}
+    server = Server(folder, processors=processors, manager={"max_running": 1}, environment=environment)
     with running(server):
         yield server
 
