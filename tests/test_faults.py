@@ -17,8 +17,16 @@ from serving import Server, assert_problem, eventually, new_database, pids_in, r
 def runner_processes(server: Server) -> list[psutil.Process]:
     """The runner, its forkserver and its pool workers; not the child that reads Prefect's settings for a moment."""
     runner = psutil.Process(server.runner().pid)
-    eventually(lambda: not any("-P" in process.cmdline() for process in runner.children()), within=20)
+    eventually(lambda: not any(map(_is_starting, runner.children())), within=20)
     return [runner, *runner.children(recursive=True)]
+
+
+def _is_starting(child: psutil.Process) -> bool:
+    try:
+        return "-P" in child.cmdline()
+    except psutil.NoSuchProcess:
+        # it has ended, and may not be reaped yet
+        return False
 
 
 class TestRunnerKilled:
