@@ -1,5 +1,6 @@
 # make demo   set up, serve the terrain example, execute it, and go on serving until Ctrl-C (ARGS=--once: then end)
-# make test   set up, check code and types, build the docs, and run all tests
+# make test   set up, check code and types, build the docs, and run all tests but the longest
+# make soak   run the longest tests: what happens when databases, Prefect, workers and clusters are away or killed
 
 PYTHON ?= $(shell for p in python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet $(shell $(PYTHON) -c \
 	'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 12) else "")' 2>/dev/null)
 ARGS ?=
 
-.PHONY: demo test check docs benchmark clean
+.PHONY: demo test soak check docs benchmark clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/terrain/demo.py $(ARGS)
@@ -25,6 +26,9 @@ check: $(VENV)/test
 
 docs: $(VENV)/test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+soak: $(VENV)/test
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
 benchmark: $(VENV)/test
 	$(BIN)/python benchmarks/compare.py $(ARGS)

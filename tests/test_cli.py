@@ -114,6 +114,7 @@ class TestDoctor:
         assert "server.manager.name is 'TinyDB'" in result.stderr
 
 
+@pytest.mark.soak
 def test_up_serves_until_interrupted(tmp_path):
     """``up`` serves pygeoapi, runner and Prefect from one command; Ctrl-C ends every process."""
     server = Server(tmp_path)

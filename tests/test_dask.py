@@ -328,6 +328,7 @@ def test_tasks_run_on_all_workers(name: str, run_job: Callable[..., dict[str, An
     assert of_flow not in cluster.worker_pids
 
 
+@pytest.mark.soak
 def test_each_job_chooses_its_cluster(run_job: Callable[..., dict[str, Any]], cluster: Cluster, tmp_path: Path) -> None:
     """Jobs of one process, one after the other: no cluster, one, another; nothing remains of the one before."""
     with running_cluster(tmp_path, workers=1) as other:
@@ -405,6 +406,7 @@ def test_the_label_is_the_name_of_the_client(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.soak
 def test_a_dismissed_job_leaves_no_tasks(sent: signal.Signals, api_url: str, cluster: Cluster, tmp_path: Path) -> None:
     """After the flow's process got a signal the scheduler forgets all within 5 seconds, and its workers stop."""
     file = tmp_path / "tasks"
@@ -429,6 +431,7 @@ def test_a_dismissed_job_leaves_no_tasks(sent: signal.Signals, api_url: str, clu
             assert begun < 10
 
 
+@pytest.mark.soak
 def test_over_http(api_url: str, cluster: Cluster, tmp_path: Path) -> None:
     """A client chooses the cluster of its job, and DELETE leaves no task of it."""
 

@@ -323,6 +323,7 @@ class TestTrouble:
         job = served.wait_for(job_id, "failed", within=20)
         assert job["message"] == "The flow run of the job was deleted in Prefect"
 
+    @pytest.mark.soak
     def test_a_worker_that_is_lost(self, served, worker, tmp_path):
         """When the whole machine of a run is gone, its job says so; it can be dismissed, and others run again."""
         job_id = served.submit("sleep", {"pid_file": str(tmp_path / "pid"), "seconds": 600})

@@ -61,6 +61,7 @@ class TestRunnerKilled:
             os.kill(server.runner().pid, signal.SIGKILL)
             assert server.wait_for(job_id)["status"] == "successful"
 
+    @pytest.mark.soak
     def test_forkserver_killed(self, tmp_path):
         """A forkserver killed with -9 takes its jobs with it; they fail with a reason, and work goes on."""
         with running(Server(tmp_path)) as server:
@@ -84,6 +85,7 @@ class TestWebServerKilled:
             assert _lives(pid)
             assert server.wait_for(job_id)["status"] == "successful"
 
+    @pytest.mark.soak
     def test_queue_survives_everything(self, tmp_path):
         """Jobs that wait when server and runner are gone run after the next start, with its first request."""
         server = Server(tmp_path, manager={"max_running": 1})
@@ -116,6 +118,7 @@ class TestWebServerKilled:
 
 
 class TestConfigurationChanged:
+    @pytest.mark.soak
     def test_a_new_configuration_replaces_the_runner(self, tmp_path):
         """A server restarted with another configuration drains the old runner and starts its own."""
         server = Server(tmp_path, manager={"shutdown_grace": 60})
@@ -133,6 +136,7 @@ class TestConfigurationChanged:
 
 
 class TestDatabaseAway:
+    @pytest.mark.soak
     def test_it_heals_by_itself(self, tmp_path, postgresql):
         """
         While PostgreSQL is away every job route answers 503 as a problem, and a running job goes on; when it is back
@@ -161,6 +165,7 @@ class TestDatabaseAway:
             assert server.wait_for(job_id, within=15)["status"] == "successful"
             assert server.execute("hello-world", {"name": "again"}).status_code == 200
 
+    @pytest.mark.soak
     def test_it_is_waited_for(self, tmp_path, postgresql):
         """A server whose database is not up yet starts, and works when it is."""
         url = new_database(postgresql)
@@ -225,6 +230,7 @@ class TestLimits:
             assert response.status_code == 201
             assert waiting.communicate(timeout=20)[0].strip() == b"200"
 
+    @pytest.mark.soak
     def test_spawned_workers_and_recycling(self, tmp_path):
         """``isolation: spawn`` runs in an interpreter of its own; workers are replaced after jobs_per_worker jobs."""
         server = Server(
@@ -241,6 +247,7 @@ class TestLimits:
 
 class TestExternalRunners:
     @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+    @pytest.mark.soak
     def test_they_share_the_work(self, tmp_path, request, database):
         """External runners run what web processes accept; SIGTERM lets a job end, and then the runner with it."""
         manager = {"runner": "external", "max_running": 1, "sync_timeout": 1}
@@ -266,6 +273,7 @@ class TestExternalRunners:
                     runner.kill()
                     runner.wait()
 
+    @pytest.mark.soak
     def test_a_lost_lease_fails_the_job(self, tmp_path, postgresql):
         """A runner that stands still longer than its lease loses its jobs; what it says later is refused."""
         manager = {

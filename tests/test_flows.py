@@ -293,6 +293,7 @@ class TestWithoutPrefect:
             yield server, prefect
         prefect.stop()
 
+    @pytest.mark.soak
     def test_flows_wait(self, cut_off):
         """A flow waits and says so, plain processes run, and when Prefect is back the flow runs."""
         server, prefect = cut_off
@@ -304,6 +305,7 @@ class TestWithoutPrefect:
         prefect.start()
         server.wait_for(job_id, "successful", within=60)
 
+    @pytest.mark.soak
     def test_flows_give_up(self, tmp_path):
         """After the configured time the job fails with that reason."""
         server = Server(tmp_path, processors={"nothing": flow("nothing")}, manager={"prefect_timeout": 1})

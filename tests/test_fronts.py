@@ -10,7 +10,7 @@ from pygeoapi_prefect.exceptions import OGC_EXCEPTIONS
 from serving import Server, assert_problem, eventually, running
 
 
-@pytest.mark.parametrize("front", ["flask", "starlette", "django", "gunicorn", "preload"])
+@pytest.mark.parametrize("front", ["flask", "starlette", "django", "preload"])
 def test_fronts_behave_alike(tmp_path, front):
     """
     Before the first request there is no runner and no database; then both ways of execution, problems, pages and

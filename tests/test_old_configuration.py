@@ -76,7 +76,7 @@ def served(prefect_server, tmp_path_factory):
         "sync_job_execution_timeout_seconds": 35,
         **dict.fromkeys(("connection", "output_dir", "data_dir", "shutdown_grace")),
     }
-    server = Server(folder, processors=PROCESSORS, manager=manager, environment=environment, cwd=folder)
+    server = Server(folder, processors=PROCESSORS, manager=manager, environment=environment, cwd=folder, describes=True)
     server.presence = Presence(folder / "pygeoapi-prefect" / "pygeoapi-prefect")
     with (folder / "serve.log").open("wb") as log:
         serving = subprocess.Popen(

@@ -285,6 +285,7 @@ def test_parameters_must_be_json(api: PrefectApi) -> None:
         make_run(api, parameters={"n": float("nan")})
 
 
+@pytest.mark.soak
 def test_auth_string_and_csrf(tmp_path: Path) -> None:
     """A server with basic authentication and CSRF protection lets in whoever has its auth string, and says the remedy
     to everybody else."""
@@ -518,6 +519,7 @@ def test_server_that_ends_at_once_is_told(tmp_path: Path) -> None:
     assert server.pid is None
 
 
+@pytest.mark.soak
 def test_server_dies_with_its_parent(tmp_path: Path) -> None:
     """Two seconds after the parent was killed no server is left; the end of the thread that started it is no end."""
     code = textwrap.dedent("""

@@ -109,6 +109,7 @@ class TestLive:
 
 
 class TestOutage:
+    @pytest.mark.soak
     def test_jobs_are_recorded_later(self, tmp_path):
         """
         With Prefect down jobs run all the same; they can be counted, survive the runner, and are recorded when Prefect

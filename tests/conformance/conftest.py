@@ -29,7 +29,11 @@ PROCESSORS = {
 def make_server(folder: Path, front: str) -> Server:
     """A server that may ask this host: callback receivers and referenced inputs of the tests are here."""
     return Server(
-        folder, front=front, processors=PROCESSORS, manager={"max_running": 6, "allowed_hosts": ["127.0.0.1"]}
+        folder,
+        front=front,
+        processors=PROCESSORS,
+        manager={"max_running": 6, "allowed_hosts": ["127.0.0.1"]},
+        describes=True,
     )
 
 
