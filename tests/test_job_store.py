@@ -898,3 +898,12 @@ def test_numbers_are_never_used_twice(job_store: JobStore, table: Any) -> None:
         job_store.remove(job.job_id, clean_up=False)
         job_store.end_recording(job.job_id)
     assert seen == sorted(set(seen))
+
+
+def test_a_failure_has_the_status_that_its_process_chose(job_store: JobStore) -> None:
+    """Also one that HTTP has no name for: who asks for the result gets it, and not an error of ours."""
+    claim = running(job_store)
+    assert job_store.finish(claim, Outcome.failed("The moon is full", status=450))
+    error = job_store.job(claim.job_id).why_no_result()
+    assert error is not None
+    assert (int(error.http_status_code), error.client_message) == (450, "The moon is full")

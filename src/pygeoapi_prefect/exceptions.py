@@ -79,7 +79,7 @@ class PygeoapiPrefectError(Exception):
         default_client_message: What the client reads unless the instance was given its own *user_msg*.
     """
 
-    http_status_code = HTTPStatus.INTERNAL_SERVER_ERROR
+    http_status_code: int = HTTPStatus.INTERNAL_SERVER_ERROR
     ogc_exception_code = "about:blank"
     default_client_message = "The server could not answer this request."
     user_msg: str | None = None
@@ -261,7 +261,7 @@ class JobFailedError(PygeoapiPrefectError, host.ProcessorExecuteError):
     def __init__(self, reason: str, *, job_id: str, http_status_code: int, ogc_exception_code: str) -> None:
         super().__init__(user_msg=reason)
         self.job_id = job_id
-        self.http_status_code = HTTPStatus(http_status_code)
+        self.http_status_code = http_status_code
         self.ogc_exception_code = ogc_exception_code
 
 

@@ -28,6 +28,7 @@ from pygeoapi_prefect.process.processor import is_flow, load_processor, requests
 from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.schemas import JobControlOption, JobStatus, ResponseForm
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 from pygeoapi_prefect.settings import ManagerSettings
 from pygeoapi_prefect.validation import RequestValidator, secret_inputs, subscriber_urls
 from pygeoapi_prefect.web_process import WebProcess
@@ -35,7 +36,6 @@ from pygeoapi_prefect.web_process import WebProcess
 LOGGER = logging.getLogger(__name__)
 
 RESPOND_ASYNC = {"Preference-Applied": RequestedProcessExecutionMode.respond_async.value}
-DEFAULT_MEDIA_TYPE = "application/json"
 
 _JOB_COLUMNS = {"status", "message", "progress", "created", "started", "finished", "updated"}
 
@@ -82,6 +82,7 @@ class PrefectManager(BaseManager):
         self._web_process = WebProcess(self.settings)
         self._descriptions: dict[str, Mapping[str, Any]] = {}
         self._validators: dict[str, RequestValidator] = {}
+        self._secret_inputs: dict[str, list[str]] = {}
         self._flow_processes: set[str] = set()
         for process_id in list(self.processes):
             self._describe(process_id)
@@ -119,6 +120,7 @@ class PrefectManager(BaseManager):
         try:
             processor = self.get_processor(process_id)
             self._descriptions[process_id] = processor.metadata
+            self._secret_inputs[process_id] = secret_inputs(processor.metadata)
             self._validators[process_id] = RequestValidator(
                 process_id, requests_described(processor), strict=self.settings.process(process_id).validate_inputs
             )
@@ -164,7 +166,7 @@ class PrefectManager(BaseManager):
         wants_async = execution_mode is RequestedProcessExecutionMode.respond_async
         execution = self.execute(process_id, body, Preferences(respond_async=wants_async), prefers_json=True)
         if execution.response is None:
-            return execution.job.job_id, DEFAULT_MEDIA_TYPE, None, HostJobStatus.accepted, RESPOND_ASYNC
+            return execution.job.job_id, JSON_MEDIA_TYPE, None, HostJobStatus.accepted, RESPOND_ASYNC
         response = execution.response
         return execution.job.job_id, response.media_type, response.loaded(), HostJobStatus.successful, None
 
@@ -205,7 +207,6 @@ class PrefectManager(BaseManager):
         """
         self.require_available(process_id)
         request = self._validators[process_id].check(body)
-        urls = subscriber_urls(body.get("subscriber"))
         self.start()
         if job_id is not None:
             self._web_process.require_free(job_id)
@@ -214,8 +215,8 @@ class PrefectManager(BaseManager):
             process_id=process_id,
             request={
                 **request,
-                "secret_inputs": secret_inputs(self._descriptions[process_id]),
-                **({"subscriber": urls, "base_url": base_url} if urls else {}),
+                "secret_inputs": self._secret_inputs[process_id],
+                **({"base_url": base_url} if request["subscriber"] else {}),
             },
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
             idempotency_key=idempotency_key,
@@ -371,7 +372,7 @@ def _to_host(job: Job) -> dict[str, Any]:
         "started": _text(job.started or job.created),
         "finished": job.finished and _text(job.finished),
         "updated": _text(job.updated),
-        "mimetype": job.media_type or DEFAULT_MEDIA_TYPE,
+        "mimetype": job.media_type or JSON_MEDIA_TYPE,
     }
 
 

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 from pygeoapi_prefect.exceptions import (
     JobExistsError,
-    JobFailedError,
-    ResultNotAvailableError,
-    ResultNotReadyError,
     UnknownJobError,
 )
 from pygeoapi_prefect.jobs import JobDetails, JobStore, NewJob, Wakeups
@@ -17,7 +14,6 @@ from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.queries import ENDED
 from pygeoapi_prefect.results import OutputLinks, Response, ResultStore, respond
 from pygeoapi_prefect.runner.web_threads import default_sync_waits
-from pygeoapi_prefect.schemas import JobStatus
 from pygeoapi_prefect.settings import ManagerSettings
 
 
@@ -131,18 +127,8 @@ class WebProcess:
             JobFailedError: It failed; with its reason and status.
         """
         job = details.job
-        if job.status is JobStatus.FAILED:
-            problem = job.problem
-            raise JobFailedError(
-                job.message,
-                job_id=job.job_id,
-                http_status_code=problem.status if problem else 500,
-                ogc_exception_code=problem.type if problem else "about:blank",
-            )
-        if job.status is JobStatus.DISMISSED:
-            raise ResultNotAvailableError(user_msg="The job was dismissed.")
-        if not job.status.is_terminal:
-            raise ResultNotReadyError()
+        if (error := job.why_no_result()) is not None:
+            raise error
         settings = self._settings
         lifetime = settings.link_lifetime if settings.output_links == "store" else None
         return respond(

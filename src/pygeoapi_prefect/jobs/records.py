@@ -4,9 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+from pygeoapi_prefect.exceptions import (
+    JobFailedError,
+    PygeoapiPrefectError,
+    ResultNotAvailableError,
+    ResultNotReadyError,
+)
 from pygeoapi_prefect.references.addresses import without_secrets
 from pygeoapi_prefect.schemas import JobStatus
 
@@ -155,6 +162,22 @@ class Job:
     @property
     def claim(self) -> Claim:
         return Claim(self.job_id, self.claim_number)
+
+    def why_no_result(self) -> PygeoapiPrefectError | None:
+        """The error that stands for its result: of the failure, the dismissal, or that it goes on; None: successful."""
+        match self.status:
+            case JobStatus.SUCCESSFUL:
+                return None
+            case JobStatus.FAILED:
+                return JobFailedError(
+                    self.message,
+                    job_id=self.job_id,
+                    http_status_code=self.problem.status if self.problem else HTTPStatus.INTERNAL_SERVER_ERROR,
+                    ogc_exception_code=self.problem.type if self.problem else "about:blank",
+                )
+            case JobStatus.DISMISSED:
+                return ResultNotAvailableError(user_msg="The job was dismissed.")
+        return ResultNotReadyError()
 
 
 @dataclass(frozen=True, slots=True)

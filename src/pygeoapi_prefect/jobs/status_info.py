@@ -5,9 +5,7 @@ from urllib.parse import quote
 
 from pygeoapi_prefect.jobs.records import Job
 from pygeoapi_prefect.schemas import JobStatus, Link, StatusInfo
-
-RESULTS_REL = "http://www.opengis.net/def/rel/ogc/1.0/results"
-EXCEPTIONS_REL = "http://www.opengis.net/def/rel/ogc/1.0/exceptions"
+from pygeoapi_prefect.schemas.codes import EXCEPTIONS_REL, RESULTS_REL
 
 
 def status_info(job: Job, base_url: str | None) -> dict[str, Any]:

@@ -25,12 +25,15 @@ module            holds
 ================  =============================================================================================
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.ogcapi.boundary import WrappedManager
 
 __all__ = ["install", "uninstall"]
 
 
-def install(manager: Any) -> None:
+def install(manager: "WrappedManager") -> None:
     """See :func:`pygeoapi_prefect.ogcapi.wrapping.install`."""
     # imported here: pygeoapi imports this package with our commands, before it is there itself
     from pygeoapi_prefect.ogcapi import wrapping

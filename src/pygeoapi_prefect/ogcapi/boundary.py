@@ -29,6 +29,7 @@ from pygeoapi_prefect.exceptions import (
 from pygeoapi_prefect.jobs import IdempotencyKey, JobStore
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.results import Response
+from pygeoapi_prefect.schemas.media_types import essence
 from pygeoapi_prefect.schemas.problems import MEDIA_TYPE, problem
 
 LOGGER = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ def accepts(accept: str, media_types: Iterable[str]) -> bool:
     """
     qualities = {}
     for part in accept.split(","):
-        media_range = part.partition(";")[0].strip().lower()
+        media_range = essence(part)
         quality = _QUALITY.search(part)
         if "/" in media_range.strip("/"):
             qualities[media_range] = quality is None or quality[1].strip("0.") != ""

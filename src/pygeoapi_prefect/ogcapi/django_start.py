@@ -7,25 +7,22 @@ for Django load the OpenAPI document, which is wrapped as :mod:`generation` wrap
 this one is light, and does nothing without Django.
 """
 
-import functools
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
+
+from pygeoapi_prefect.ogcapi.generation import hook
 
 LOGGER = logging.getLogger(__name__)
 
-_OPENAPI = "pygeoapi.openapi"
-_WRAPPED = "_pygeoapi_prefect_wrapped"
-
 
 def hook_django_start() -> None:
-    """Wrap ``pygeoapi.openapi.load_openapi_document`` once, if pygeoapi is imported."""
-    module: Any = sys.modules.get(_OPENAPI)
-    original = getattr(module, "load_openapi_document", None)
-    if original is None or hasattr(original, _WRAPPED):
-        return
+    """Load the manager at the first request of a process whose settings load the OpenAPI document."""
+    hook("load_openapi_document", _awaiting_requests)
 
-    @functools.wraps(original)
+
+def _awaiting_requests(original: Callable[..., Any]) -> Callable[..., Any]:
     def load_openapi_document() -> Any:
         if "django.conf" in sys.modules:
             from django.core.signals import request_started
@@ -34,8 +31,7 @@ def hook_django_start() -> None:
             request_started.connect(_load_manager, weak=False, dispatch_uid=__name__)
         return original()
 
-    setattr(load_openapi_document, _WRAPPED, original)
-    module.load_openapi_document = load_openapi_document
+    return load_openapi_document
 
 
 def _load_manager(**_: Any) -> None:

@@ -19,6 +19,7 @@ from pygeoapi_prefect.ogcapi.boundary import Answer, json_answer, request_header
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.ogcapi.results import answer_with, prefers_json
 from pygeoapi_prefect.results import Response
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE, essence
 
 LOGGER = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _publish(api: API, process_id: str, job_id: str, content: Any) -> None:
 
 
 def _read_body(request: APIRequest, max_bytes: int) -> dict[str, Any]:
-    media_type = (request_headers(request).get("Content-Type") or "application/json").partition(";")[0].strip().lower()
+    media_type = essence(request_headers(request).get("Content-Type") or JSON_MEDIA_TYPE)
     if not _JSON.fullmatch(media_type):
         raise UnsupportedMediaTypeError()
     data = request.data

@@ -8,6 +8,7 @@ this module. It is light and does nothing until the configuration turns out to h
 
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 _OPENAPI = "pygeoapi.openapi"
@@ -15,14 +16,29 @@ _WRAPPING = "pygeoapi_prefect.ogcapi.wrapping"
 _WRAPPED = "_pygeoapi_prefect_wrapped"
 
 
-def hook_generation() -> None:
-    """Wrap ``pygeoapi.openapi.get_oas_30`` once, if pygeoapi is imported."""
+def hook(name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """
+    Wrap a function of ``pygeoapi.openapi`` once, if pygeoapi is imported.
+
+    Args:
+        name: Of the function.
+        around: Makes the wrapper of the original.
+    """
     module: Any = sys.modules.get(_OPENAPI)
-    original = getattr(module, "get_oas_30", None)
+    original = getattr(module, name, None)
     if original is None or hasattr(original, _WRAPPED):
         return
+    wrapped = functools.wraps(original)(around(original))
+    setattr(wrapped, _WRAPPED, original)
+    setattr(module, name, wrapped)
 
-    @functools.wraps(original)
+
+def hook_generation() -> None:
+    """Describe processes and jobs whole where ``pygeoapi.openapi.get_oas_30`` makes the document."""
+    hook("get_oas_30", _completing)
+
+
+def _completing(original: Callable[..., Any]) -> Callable[..., Any]:
     def get_oas_30(cfg: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
         document: dict[str, Any] = original(cfg, *args, **kwargs)
         # the original has loaded the manager, which has loaded the wrappers
@@ -36,5 +52,4 @@ def hook_generation() -> None:
             complete(document, get_manager(cfg), l10n.get_locales(cfg)[0])
         return document
 
-    setattr(get_oas_30, _WRAPPED, original)
-    module.get_oas_30 = get_oas_30
+    return get_oas_30

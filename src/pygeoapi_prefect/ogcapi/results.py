@@ -12,8 +12,8 @@ from werkzeug.wsgi import FileWrapper
 
 from pygeoapi_prefect.ogcapi.boundary import Answer, headers_of, json_text, request_headers, within_boundary
 from pygeoapi_prefect.results import Response, StoredFile
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
-JSON = "application/json"
 MULTIPART = "multipart/related"
 
 _PIECE_BYTES = 256 * 1024
@@ -33,7 +33,7 @@ def get_job_result(original: Callable[..., Answer], api: API, request: APIReques
         prefers_json=is_page or prefers_json(request),
         outputs=outputs,
     )
-    if is_page and not outputs and response.media_type == JSON:
+    if is_page and not outputs and response.media_type == JSON_MEDIA_TYPE:
         return original(api, request, job_id)
     return answer_with(api, request, response)
 
@@ -43,7 +43,7 @@ def prefers_json(request: APIRequest) -> bool:
     if request.params.get("f") == F_JSON:
         return True
     accepted = parse_accept_header(request_headers(request).get("Accept"), MIMEAccept)
-    return accepted.best_match([MULTIPART, JSON]) == JSON
+    return accepted.best_match([MULTIPART, JSON_MEDIA_TYPE]) == JSON_MEDIA_TYPE
 
 
 def _wanted_outputs(request: APIRequest) -> list[str]:
@@ -65,7 +65,7 @@ def answer_with(api: API, request: APIRequest, response: Response) -> Answer:
         headers["Content-Length"] = str(content.value.size)
         return headers, response.status, FileWrapper(content.open(), _PIECE_BYTES)
     content = response.loaded()
-    if response.media_type == JSON and not isinstance(content, bytes):
+    if response.media_type == JSON_MEDIA_TYPE and not isinstance(content, bytes):
         content = json_text(api, content)
     elif isinstance(content, str):
         content = content.encode()

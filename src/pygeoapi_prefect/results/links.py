@@ -6,8 +6,7 @@ from urllib.parse import quote
 from pygeoapi_prefect.results.http_headers import quoted, uri
 from pygeoapi_prefect.results.outputs import Output
 from pygeoapi_prefect.results.store import StoredFile
-
-RESULTS = "http://www.opengis.net/def/rel/ogc/1.0/results"
+from pygeoapi_prefect.schemas.codes import RESULTS_REL
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +55,4 @@ def link_header(link: dict[str, str], output_id: str) -> str:
         RFC 8288; OGC 18-062r2, requirement ``sync-raw-ref``.
     """
     media_type = f"; type={quoted(link['type'])}" if link.get("type") else ""
-    return f'<{uri(link["href"])}>; rel="{RESULTS}"{media_type}; title={quoted(output_id)}'
+    return f'<{uri(link["href"])}>; rel="{RESULTS_REL}"{media_type}; title={quoted(output_id)}'

@@ -16,7 +16,7 @@ from pygeoapi_prefect.exceptions import ReferenceRefusedError, ResultNotAvailabl
 from pygeoapi_prefect.jobs import Callback, CallbackKind, Job, JobStore
 from pygeoapi_prefect.jobs.status_info import status_info
 from pygeoapi_prefect.results import OutputLinks, ResultStore, respond
-from pygeoapi_prefect.schemas import JobStatus, ResponseForm
+from pygeoapi_prefect.schemas import ResponseForm
 from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 from pygeoapi_prefect.schemas.problems import problem
 
@@ -79,13 +79,10 @@ def content_of(callback: Callback, store: JobStore, results: ResultStore) -> tup
 
 
 def _problem_of(job: Job) -> dict[str, Any]:
+    error = job.why_no_result()
+    assert error is not None
     path = f"/jobs/{job.job_id}/results"
-    if job.status is JobStatus.DISMISSED:
-        error = ResultNotAvailableError(user_msg="The job was dismissed.")
-        return problem(error.http_status_code, error.ogc_exception_code, error.client_message, path=path)
-    if job.problem is None:
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "about:blank", job.message, path=path)
-    return problem(job.problem.status, job.problem.type, job.message, path=path)
+    return problem(error.http_status_code, error.ogc_exception_code, error.client_message, path=path)
 
 
 def send(client: httpx.Client, callback: Callback, media_type: str, body: bytes) -> None:

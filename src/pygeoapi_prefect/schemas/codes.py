@@ -2,6 +2,12 @@
 
 from enum import StrEnum
 
+RESULTS_REL = "http://www.opengis.net/def/rel/ogc/1.0/results"
+"""Relation of a job to its results. Source: OGC 18-062r2, requirement ``job-results``."""
+
+EXCEPTIONS_REL = "http://www.opengis.net/def/rel/ogc/1.0/exceptions"
+"""Relation of a failed job to the reason."""
+
 
 class JobStatus(StrEnum):
     """

@@ -104,7 +104,7 @@ def check_subscriber(subscriber: Any) -> Iterator[Violation]:
     if not isinstance(subscriber, dict):
         yield Violation(pointer(["subscriber"]), "'subscriber' must be an object.")
         return
-    given = {name: subscriber[name] for name in _SUBSCRIBER_URIS if subscriber.get(name) is not None}
+    given = urls_of(subscriber) or {}
     if not given:
         yield Violation(
             pointer(["subscriber"]), "'subscriber' must have a successUri, an inProgressUri or a failedUri."
@@ -134,7 +134,14 @@ def subscriber_urls(subscriber: Any) -> dict[str, str] | None:
         subscriber = dict(zip(_SUBSCRIBER_URIS, uris, strict=True))
     if violations := list(check_subscriber(subscriber)):
         raise InvalidInputsError(violations=violations)
-    return subscriber and {name: subscriber[name] for name in _SUBSCRIBER_URIS if subscriber.get(name) is not None}
+    return urls_of(subscriber)
+
+
+def urls_of(subscriber: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The URLs of a subscriber that passed the check, by their names in the standard; None for None."""
+    if subscriber is None:
+        return None
+    return {name: subscriber[name] for name in _SUBSCRIBER_URIS if subscriber.get(name) is not None}
 
 
 def _can_be_called(url: Any) -> bool:

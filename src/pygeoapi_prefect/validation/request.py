@@ -8,7 +8,7 @@ from typing import Any, Final
 from pygeoapi_prefect.exceptions import InvalidInputsError, MissingJobParameterError, Violation
 from pygeoapi_prefect.schemas.codes import ResponseForm
 from pygeoapi_prefect.validation.inputs import MAX_VIOLATIONS, DescribedInput
-from pygeoapi_prefect.validation.outputs import DescribedOutputs, check_subscriber
+from pygeoapi_prefect.validation.outputs import DescribedOutputs, check_subscriber, urls_of
 from pygeoapi_prefect.validation.sentences import Step, listed, pointer, shortened
 
 MAX_DEPTH: Final = 100
@@ -48,7 +48,8 @@ class RequestValidator:
 
         Returns:
             The request to be stored: ``inputs`` as sent, with the defaults of those that were not; ``outputs``, None
-            for all or a mapping of ids to ``format`` and ``transmissionMode``; ``response``; ``subscriber`` or None.
+            for all or a mapping of ids to ``format`` and ``transmissionMode``; ``response``; the URLs of the
+            ``subscriber`` by their names, or None.
 
         Raises:
             MissingJobParameterError: Inputs are missing and nothing else is wrong.
@@ -73,7 +74,7 @@ class RequestValidator:
             "inputs": self._with_defaults(inputs),
             "outputs": self._outputs.selection(body.get("outputs")),
             "response": body.get("response", ResponseForm.RAW.value),
-            "subscriber": body.get("subscriber"),
+            "subscriber": urls_of(body.get("subscriber")),
         }
 
     def _unwritable(self, body: Any) -> Iterator[Violation]:
