@@ -255,7 +255,7 @@ class TestStopping:
         (pid,) = pids_in(tmp_path / "pid")
         run = eventually(lambda: prefect.flow_run(job_id), within=10)
         prefect.cancel(run["id"])
-        server.wait_for(job_id, "dismissed", within=5)
+        server.wait_for(job_id, "dismissed", within=15)
         eventually(lambda: not Path(f"/proc/{pid}").exists(), within=5, what="the end of the work")
         eventually(lambda: prefect.flow_run(job_id)["state_type"] == "CANCELLED", within=10)
 

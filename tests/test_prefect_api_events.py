@@ -6,14 +6,15 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from cryptography import x509
@@ -25,6 +26,8 @@ from factories import PREFECT_START_SECONDS, make_run
 from pygeoapi_prefect.exceptions import PrefectUnavailableError
 from pygeoapi_prefect.prefect_api import FlowRunEvent, FlowRunEvents, FlowRunState, PrefectApi, PrefectConnection
 from pygeoapi_prefect.prefect_api.events import MAX_MESSAGE_BYTES, SUBPROTOCOL
+from pygeoapi_prefect.runner import flow_run_watch
+from pygeoapi_prefect.runner.flow_run_watch import FlowRunWatch
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 
 SOON = 10.0
@@ -80,6 +83,37 @@ def test_other_runs_are_not_told(api: PrefectApi, events: FlowRunEvents) -> None
     assert event is not None
     assert event.flow_run_id == tagged
     assert events.receive(NOT_AT_ALL) is None
+
+
+def test_what_happened_before_a_run_was_known_is_told_again(api: PrefectApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is cancelled before its runner knows whose it is has its state told when it is watched."""
+    monkeypatch.setattr(flow_run_watch, "POLL_SECONDS", 3600.0)
+    watched: list[UUID] = []
+    told: Queue[tuple[UUID, FlowRunState | None]] = Queue()
+    watch = FlowRunWatch(
+        lambda: PrefectApi(api.connection),
+        watched=lambda: tuple(watched),
+        tell=lambda flow_run_id, state: told.put((flow_run_id, state)),
+        in_progress=tuple,
+        tell_progress=lambda flow_run_id, progress: None,
+        on_change=lambda: None,
+        every_state=False,
+    )
+    watch.start()
+    try:
+        flow_run_id = make_run(api, tags=["pygeoapi"], state_type="RUNNING")
+        while True:  # the watch may not listen yet
+            api.set_flow_run_state(flow_run_id, state_type="CANCELLING", force=True)
+            with suppress(Empty):
+                assert told.get(timeout=1)[0] == flow_run_id
+                break
+        while not told.empty():
+            told.get()
+        watched.append(flow_run_id)
+        again, state = told.get(timeout=SOON)
+        assert (again, state and state.type) == (flow_run_id, "CANCELLING")
+    finally:
+        watch.stop(SOON)
 
 
 def test_nothing_is_replayed(api: PrefectApi) -> None:

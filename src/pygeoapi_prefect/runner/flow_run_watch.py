@@ -17,6 +17,9 @@ POLL_SECONDS = 10.0
 POLL_WITHOUT_EVENTS_SECONDS = 2.0
 """Where the server, or a proxy before it, has no events."""
 
+NEW_SECONDS = 1.0
+"""Between two looks for new flow runs: what happened to one before the runner knew it was told to nobody."""
+
 PROGRESS_SECONDS = 2.0
 """Between two looks at progress artifacts, which make no events."""
 
@@ -66,6 +69,7 @@ class FlowRunWatch:
         self._on_change = on_change
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flow-run-watch", daemon=True)
+        self._polled: frozenset[UUID] = frozenset()
         self.is_reachable = False
         self.reason = "Prefect has not answered yet"
 
@@ -113,11 +117,14 @@ class FlowRunWatch:
             return
         try:
             # what happened between the first poll and the subscription
-            poll_at = progress_at = 0.0
+            poll_at = new_at = progress_at = 0.0
             while not self._stopping.is_set():
                 if time.monotonic() >= poll_at:
                     self._poll(api)
                     poll_at = time.monotonic() + POLL_SECONDS
+                if time.monotonic() >= new_at:
+                    self._poll_new(api)
+                    new_at = time.monotonic() + NEW_SECONDS
                 if time.monotonic() >= progress_at:
                     self._look_at_progress(api)
                     progress_at = time.monotonic() + PROGRESS_SECONDS
@@ -128,12 +135,18 @@ class FlowRunWatch:
             events.close()
 
     def _poll(self, api: PrefectApi) -> None:
-        watched = self._watched()
-        if not watched:
-            if not api.is_healthy():
-                raise PrefectUnavailableError(f"Prefect at {api.connection.api_url} does not answer")
-            return
-        for flow_run_id, state in api.flow_run_states(watched).items():
+        self._polled = watched = frozenset(self._watched())
+        if not watched and not api.is_healthy():
+            raise PrefectUnavailableError(f"Prefect at {api.connection.api_url} does not answer")
+        self._tell_states(api, watched)
+
+    def _poll_new(self, api: PrefectApi) -> None:
+        watched = frozenset(self._watched())
+        new, self._polled = watched - self._polled, watched
+        self._tell_states(api, new)
+
+    def _tell_states(self, api: PrefectApi, flow_run_ids: Collection[UUID]) -> None:
+        for flow_run_id, state in api.flow_run_states(flow_run_ids).items():
             self._tell(flow_run_id, state)
 
     def _look_at_progress(self, api: PrefectApi) -> None:
