@@ -26,6 +26,7 @@ LAYOUT = [
     "connection",
     "references",
     "settings",
+    "identity",
     "jobs",
     "prefect_api",
     "results",

@@ -20,6 +20,7 @@ from pygeoapi_prefect.exceptions import (
     SyncWaitEndedError,
     UnknownProcessError,
 )
+from pygeoapi_prefect.identity import current_user
 from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobStore, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
 from pygeoapi_prefect.ogcapi.execution import Execution
@@ -220,6 +221,7 @@ class PrefectManager(BaseManager):
             },
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
             idempotency_key=idempotency_key,
+            user=current_user(),
         )
         options = self._descriptions[process_id].get("jobControlOptions") or [JobControlOption.SYNC_EXECUTE]
         may_run_async = JobControlOption.ASYNC_EXECUTE in options

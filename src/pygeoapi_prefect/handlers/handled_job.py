@@ -46,6 +46,7 @@ class HandledJob:
         declared_outputs: Ids of those in the process description.
         handlers: Of the process, outermost first.
         store: The result store.
+        user: Who submitted the job; None: nobody is known.
         drain: Waits until all that the job has printed is logged.
     """
 
@@ -59,6 +60,7 @@ class HandledJob:
         declared_outputs: Sequence[str],
         handlers: Sequence[HandlerSettings],
         store: ResultStore,
+        user: Mapping[str, Any] | None = None,
         drain: Callable[[], None] = lambda: None,
     ) -> None:
         self._job_id = job_id
@@ -67,6 +69,7 @@ class HandledJob:
         self._outputs = _requested(requested_outputs, declared_outputs)
         self._handlers = handlers
         self._store = store
+        self._user = user
         self._drain = drain
         self._chain = HandlerChain(())
         self._mask = SecretMask()
@@ -205,7 +208,7 @@ class HandledJob:
             "job_id": self._job_id,
             "process_id": self._process_id,
             "inputs": dict(self._inputs),
-            "user": None,
+            "user": None if self._user is None else dict(self._user),
             "message": MESSAGE_RUNNING,
             "tool_logs": str(self._tool_logs),
         }

@@ -104,6 +104,8 @@ class ClientSide(Queries):
             "request": request,
             "recorded": new_job.recorded,
             "subscribed": bool(subscriber),
+            "owner": new_job.user and new_job.user.key,
+            "submitted_by": new_job.user and new_job.user.to_json(),
         }
         row = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(
             are_waiting < max_waiting

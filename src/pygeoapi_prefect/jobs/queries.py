@@ -27,6 +27,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from pygeoapi_prefect.exceptions import UnknownJobError
+from pygeoapi_prefect.identity.user import User
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.records import (
     CallbackKind,
@@ -56,7 +57,7 @@ MESSAGE_HANDED_OVER = "Job handed over to Prefect"
 MESSAGE_SUCCESSFUL = "Job successful"
 MESSAGE_DISMISSED = "Job dismissed"
 
-_LARGE = {"request", "result"}
+_LARGE = {"request", "result", "submitted_by"}
 SUMMARY = [column for column in jobs.c if column.name not in _LARGE]
 DETAILS = list(jobs.c)
 TOLD = [jobs.c.job_id, jobs.c.status, jobs.c.subscribed]
@@ -195,7 +196,8 @@ def to_job(row: Row[Any]) -> Job:
 
 
 def to_details(row: Row[Any]) -> JobDetails:
-    return JobDetails(job=to_job(row), request=row.request, result=row.result)
+    user = User.from_json(row.submitted_by) if row.submitted_by else None
+    return JobDetails(job=to_job(row), request=row.request, result=row.result, user=user)
 
 
 _TIMES = ("created", "updated", "started", "finished")

@@ -14,6 +14,7 @@ from pygeoapi_prefect.exceptions import (
     ResultNotAvailableError,
     ResultNotReadyError,
 )
+from pygeoapi_prefect.identity.user import User
 from pygeoapi_prefect.references.addresses import without_secrets
 from pygeoapi_prefect.schemas import JobStatus
 
@@ -53,6 +54,7 @@ class NewJob:
             and the operators see the rest.
         recorded: Whether the job shall be recorded in Prefect.
         idempotency_key: Kept as long as the job; None: each request makes a job.
+        user: Who submits it; None: nobody is known.
     """
 
     job_id: str
@@ -61,6 +63,7 @@ class NewJob:
     recorded: bool = True
     created: datetime = field(default_factory=utc_now)
     idempotency_key: IdempotencyKey | None = None
+    user: User | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class Job:
         progress: Percent, 0 to 100; 100 exactly when successful. Never falls.
         flow_run_id: The Prefect flow run, once it is recorded.
         subscribed: Whether somebody wants to be called back.
+        owner: Whose it is: :attr:`~pygeoapi_prefect.identity.User.key` of who submitted it; None: nobody was known.
     """
 
     number: int
@@ -158,6 +162,7 @@ class Job:
     problem: Problem | None
     flow_run_id: UUID | None
     subscribed: bool = False
+    owner: str | None = None
 
     @property
     def claim(self) -> Claim:
@@ -188,11 +193,13 @@ class JobDetails:
     Attributes:
         request: The execute request: ``inputs``, ``outputs``, ``response``.
         result: Manifest of the stored result; None unless the job was successful.
+        user: Who submitted it, as they were then; None: nobody was known, or the job was deleted.
     """
 
     job: Job
     request: Mapping[str, Any]
     result: Mapping[str, Any] | None
+    user: User | None = None
 
     def readable_inputs(self) -> dict[str, Any]:
         """The inputs, with those that nobody shall read replaced."""

@@ -38,7 +38,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0005"
+REVISION = "0006"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -154,6 +154,8 @@ jobs = Table(
     Column("problem", AnyJson),
     Column("flow_run_id", Uuid),
     Column("subscribed", Boolean, nullable=False, server_default=false()),
+    Column("owner", String(512)),
+    Column("submitted_by", AnyJson),
     CheckConstraint(
         "(finished IS NOT NULL) = (status IN ('successful', 'failed', 'dismissed'))",
         name="finished",
@@ -174,6 +176,7 @@ Index("ix_ogc_jobs_held", jobs.c.runner_id, jobs.c.process_id, postgresql_where=
 Index("ix_ogc_jobs_created", jobs.c.created, jobs.c.number)
 Index("ix_ogc_jobs_status_created", jobs.c.status, jobs.c.created, jobs.c.number)
 Index("ix_ogc_jobs_process_id_created", jobs.c.process_id, jobs.c.created, jobs.c.number)
+Index("ix_ogc_jobs_owner_created", jobs.c.owner, jobs.c.created, jobs.c.number)
 Index("ix_ogc_jobs_duration", duration(jobs.c.started, jobs.c.finished), jobs.c.number)
 
 job_logs = Table(

@@ -29,6 +29,7 @@ class HandedOver:
         request: The execute request.
         storage: Where order and outcome are: a block ``<slug>/<name>``, a folder or an fsspec URL.
         reference_limits: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has them.
+        user: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
     """
 
     job_id: str
@@ -37,6 +38,7 @@ class HandedOver:
     request: Mapping[str, Any]
     storage: str
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
+    user: Mapping[str, Any] | None = None
 
     @staticmethod
     def folder_of(job_id: str) -> str:
@@ -81,6 +83,7 @@ class HandedOver:
             "request": {**self.request, "inputs": inputs},
             "has_secrets": bool(secrets),
             "reference_limits": dict(self.reference_limits),
+            "user": self.user,
         }
         return json.dumps(order).encode()
 
@@ -107,4 +110,5 @@ def read_order(data: bytes, job_id: str, secrets: Mapping[str, Any]) -> JobOrder
         request={**request, "inputs": {**request["inputs"], **secrets}},
         folder=HandedOver.folder_of(job_id),
         reference_limits=order.get("reference_limits", {}),
+        user=order.get("user"),
     )

@@ -35,5 +35,6 @@ def handled_job(
         declared_outputs=list(metadata.get("outputs") or {}),
         handlers=order.settings.handlers,
         store=store,
+        user=order.user,
         drain=drain,
     )

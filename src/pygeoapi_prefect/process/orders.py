@@ -19,6 +19,8 @@ class JobOrder:
         folder: In the result store, for what the job stores.
         reference_limits: For inputs by reference: the fields of
             :class:`~pygeoapi_prefect.references.limits.ReferenceLimits`, as JSON.
+        user: Who submitted the job, as :meth:`~pygeoapi_prefect.identity.User.to_json` gives it; None: nobody is
+            known.
     """
 
     job_id: str
@@ -27,6 +29,7 @@ class JobOrder:
     request: Mapping[str, Any]
     folder: str
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
+    user: Mapping[str, Any] | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:

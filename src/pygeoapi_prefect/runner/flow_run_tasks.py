@@ -80,6 +80,7 @@ class FlowRunTasks:
             request=job.details.request,
             storage=process.result_storage or self._settings.output_dir,
             reference_limits=asdict(self._settings.reference_limits),
+            user=None if job.details.user is None else job.details.user.to_json(),
         )
         secrets = handed_over.secret_inputs()
         if secrets:

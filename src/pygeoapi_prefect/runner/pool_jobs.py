@@ -133,6 +133,7 @@ class PoolJobs:
                 request=details.request,
                 folder=f"{job.job_id}/{job.claim_number}",
                 reference_limits=asdict(self._settings.reference_limits),
+                user=None if details.user is None else details.user.to_json(),
             ),
             result_store=self._settings.output_dir,
             scratch=str(self.scratch_of(job.claim)),

@@ -1,0 +1,71 @@
+"""A verified user, and the one whose request is being answered."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """
+    Whom a verified token names.
+
+    Attributes:
+        issuer: ``iss``: who answers for the subject.
+        subject: ``sub``: unique within the issuer, and never used for somebody else. Source: RFC 7519, 4.1.2.
+        name: To be shown, such as ``preferred_username``. It may change; nothing is decided by it.
+        roles: Given by the issuer.
+        groups: Given by the issuer.
+        claims: All that the token says, verified.
+        token: The token itself; empty where only its user is known. It is neither shown nor stored with the user.
+    """
+
+    issuer: str
+    subject: str
+    name: str
+    roles: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    token: str = field(default="", repr=False, compare=False)
+
+    @property
+    def key(self) -> str:
+        """Issuer and subject as one text. An issuer is a URI, and so has no blank in it."""
+        return f"{self.issuer} {self.subject}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the token."""
+        return {
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "name": self.name,
+            "roles": sorted(self.roles),
+            "groups": sorted(self.groups),
+            "claims": dict(self.claims),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "User":
+        """The user that :meth:`to_json` gave, without a token."""
+        sets = {name: frozenset(values[name]) for name in ("roles", "groups")}
+        return cls(**{**values, **sets})
+
+
+_current: ContextVar[User | None] = ContextVar("user", default=None)
+
+
+def current_user() -> User | None:
+    """Whose request is being answered; None: nobody is known."""
+    return _current.get()
+
+
+@contextmanager
+def acting_as(user: User | None) -> Iterator[None]:
+    """Within the block, *user* is the current one."""
+    token = _current.set(user)
+    try:
+        yield
+    finally:
+        _current.reset(token)

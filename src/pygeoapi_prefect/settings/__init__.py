@@ -1,0 +1,31 @@
+"""
+``server.manager`` and ``processor.prefect`` of the pygeoapi configuration, parsed once and then frozen.
+
+Whatever is wrong is refused at start with a :class:`~pygeoapi_prefect.exceptions.ConfigurationError` that names the
+YAML key. Times are seconds, sizes bytes, unless the name says otherwise.
+"""
+
+from pygeoapi_prefect.settings.manager import DEFAULT_CONNECTION, DEFAULT_OUTPUT_DIR, MANAGER_KEY, ManagerSettings
+from pygeoapi_prefect.settings.processes import (
+    BLOCK_REFERENCE,
+    DEFAULT_RESULT_KEY,
+    DeploymentSettings,
+    HandlerSettings,
+    ProcessSettings,
+    job_control_options,
+    process_settings,
+)
+
+__all__ = [
+    "BLOCK_REFERENCE",
+    "DEFAULT_CONNECTION",
+    "DEFAULT_OUTPUT_DIR",
+    "DEFAULT_RESULT_KEY",
+    "MANAGER_KEY",
+    "DeploymentSettings",
+    "HandlerSettings",
+    "ManagerSettings",
+    "ProcessSettings",
+    "job_control_options",
+    "process_settings",
+]
