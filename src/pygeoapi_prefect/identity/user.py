@@ -19,6 +19,7 @@ class User:
         roles: Given by the issuer.
         groups: Given by the issuer.
         claims: All that the token says, verified.
+        is_admin: Whether the configuration lets them see and do everything; not stored with the user.
         token: The token itself; empty where only its user is known. It is neither shown nor stored with the user.
     """
 
@@ -28,6 +29,7 @@ class User:
     roles: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=dict)
+    is_admin: bool = False
     token: str = field(default="", repr=False, compare=False)
 
     @property
@@ -36,7 +38,7 @@ class User:
         return f"{self.issuer} {self.subject}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the token."""
+        """Everything but the token and the administrator's rights."""
         return {
             "issuer": self.issuer,
             "subject": self.subject,
