@@ -245,7 +245,7 @@ class TestStopping:
         assert server.client.delete(f"/jobs/{job_id}").status_code == 200
         eventually(lambda: not Path(f"/proc/{pid}").exists(), within=5, what="the end of the work")
         assert server.job(job_id)["status"] == "dismissed"
-        assert prefect.ended(job_id)["state_type"] == "CANCELLED"
+        eventually(lambda: prefect.flow_run(job_id)["state_type"] == "CANCELLED", within=20)
 
     @pytest.mark.parametrize("process_id", ["sleep", "plain-sleep"])
     def test_cancelling_in_prefect(self, served, tmp_path, process_id):
@@ -264,7 +264,7 @@ class TestStopping:
         server, prefect = served
         job_id = server.submit("limited", {"pid_file": str(tmp_path / "pid")})
         assert "longer than its process may" in server.wait_for(job_id, "failed")["message"]
-        assert prefect.ended(job_id)["state_type"] == "FAILED"
+        eventually(lambda: prefect.flow_run(job_id)["state_type"] == "FAILED", within=20)
 
 
 def test_the_description_of_a_class(served):

@@ -149,11 +149,17 @@ class TestOutage:
                 local.stop()
 
 
-def test_a_flow_run_that_its_worker_could_not_tell_of(api, prefect_server, sqlite_url):
-    """A worker stopped between the creation of its flow run and the answer leaves one run, which ends."""
+@pytest.mark.parametrize("left_as", ["RUNNING", "CRASHED"])
+@pytest.mark.parametrize(("status", "state"), [(JobStatus.FAILED, "FAILED"), (JobStatus.DISMISSED, "CANCELLED")])
+def test_a_flow_run_that_its_worker_could_not_tell_of(api, prefect_server, sqlite_url, left_as, status, state):
+    """
+    A worker stopped between the creation of its flow run and the answer leaves one run, which ends as the job did.
+
+    So does one that is stopped between two steps of Prefect's engine, which calls that a crash.
+    """
     store = JobStore(Database(sqlite_url, timeout=5))
-    job = ended(store, JobStatus.FAILED, process_id="squared")
-    created = make_run(api, tags=flow_run_tags("squared", job.job_id), flow_name="the flow's own name")
+    job = ended(store, status, process_id="squared")
+    created = make_run(api, tags=flow_run_tags("squared", job.job_id), flow_name="own name", state_type=left_as)
     recorder = Recorder(
         store,
         "runner",
@@ -165,9 +171,9 @@ def test_a_flow_run_that_its_worker_could_not_tell_of(api, prefect_server, sqlit
     recorder.start()
     try:
         # prefect_seen fails where a job has two
+        eventually(lambda: store.recording_backlog() == 0, within=30)
         run = Prefect(prefect_server.connection.api_url).ended(job.job_id)
-        assert (run["id"], run["state_type"]) == (str(created), "FAILED")
-        eventually(lambda: store.recording_backlog() == 0, within=10)
+        assert (run["id"], run["state_type"]) == (str(created), state)
     finally:
         recorder.stop(10)
         store.database.dispose()

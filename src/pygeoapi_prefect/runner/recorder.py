@@ -256,11 +256,13 @@ class Recorder:
         if job.status is not JobStatus.SUCCESSFUL:
             state = self._api.flow_run_states([flow_run_id])[flow_run_id]
             has_ended = state is None or state.type in ENDED_STATES
-            if not has_ended and not is_deployed:
+            # stopped between two steps of Prefect's engine, which then takes that for a crash
+            is_mistaken = state is not None and state.type == "CRASHED"
+            if not is_deployed and (is_mistaken or not has_ended):
                 self._api.set_flow_run_state(
                     flow_run_id, state_type=FLOW_RUN_STATES[job.status], message=job.message, force=True
                 )
-            elif state is not None and not has_ended and state.type != "CANCELLING":
+            elif is_deployed and state is not None and not has_ended and state.type != "CANCELLING":
                 self._api.set_flow_run_state(flow_run_id, state_type="CANCELLING", message=job.message, force=False)
         self._end(job)
 
