@@ -145,6 +145,7 @@ class Server:
         processors: The ``processor`` of each process; None: all of :data:`PROCESSES`.
         environment: Of the server; Prefect is down unless it says otherwise.
         cwd: Working directory of the web process; None: that of the tests.
+        cors: Whether pages of other sites may send requests.
         describes: Whether it has the OpenAPI document that pygeoapi generates, which takes seconds, or an empty one.
     """
 
@@ -158,12 +159,14 @@ class Server:
         processors: dict[str, dict[str, Any]] | None = None,
         environment: dict[str, str] | None = None,
         cwd: Path | None = None,
+        cors: bool = False,
         describes: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.front = front
         self.cwd = cwd
+        self.cors = cors
         self.describes = describes
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -186,9 +189,9 @@ class Server:
         self.web: subprocess.Popen[bytes] | None = None
 
     def write_configuration(self, manager: dict[str, Any], prefect: dict[str, dict[str, Any]]) -> None:
-        self.config_path.write_text(
-            yaml.safe_dump(configuration(self.folder, self.port, manager, prefect, self.processors))
-        )
+        config = configuration(self.folder, self.port, manager, prefect, self.processors)
+        config["server"]["cors"] = self.cors
+        self.config_path.write_text(yaml.safe_dump(config))
 
     # ------------------------------------------------------------ life
 

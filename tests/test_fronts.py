@@ -16,7 +16,7 @@ def test_fronts_behave_alike(tmp_path, front):
     Before the first request there is no runner and no database; then both ways of execution, problems, pages and
     dismissal work under every front.
     """
-    server = Server(tmp_path, front=front)
+    server = Server(tmp_path, front=front, cors=True)
     try:
         server.start(wait=False)
         eventually(lambda: _listens(server.port), within=60)
@@ -48,9 +48,23 @@ def test_fronts_behave_alike(tmp_path, front):
         assert (by_reference.status_code, by_reference.content) == (204, b"")
         assert by_reference.headers["Link"].startswith(f"<{by_reference.headers['Location']}/results?outputs=a>")
         assert server.client.get("/jobs", params={"f": "html"}).headers["content-type"].startswith("text/html")
+        _assert_other_sites_may_ask(server)
         _assert_problems(server)
     finally:
         server.stop()
+
+
+def _assert_other_sites_may_ask(server: Server) -> None:
+    """A page of another site may send every header that has a meaning here, and read every one of the answer."""
+    headers = ("authorization", "content-type", "idempotency-key", "prefer")
+    asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = ", ".join(headers)
+    allowed = server.client.options("/processes/hello-world/execution", headers=asked)
+    assert allowed.status_code == 200
+    assert set(headers) <= set(allowed.headers["access-control-allow-headers"].lower().split(", "))
+    answer = server.client.get("/jobs", headers={"Origin": "https://example.org"})
+    assert answer.headers["access-control-allow-origin"] in ("*", "https://example.org")
+    assert answer.headers["access-control-expose-headers"] == "*"
 
 
 def _assert_problems(server: Server) -> None:

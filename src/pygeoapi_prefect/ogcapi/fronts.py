@@ -55,6 +55,9 @@ _REPLACED_HEADERS = ("content-type", "content-length", "content-encoding", "cont
 _POWERED_BY = "x-powered-by"
 """Header that every answer of pygeoapi's own has, and no page of a framework."""
 
+CORS_HEADERS = ("accept", "authorization", "content-type", "idempotency-key", "prefer")
+"""Headers that pages of other sites may send, where the operator allows requests of such: those with a meaning here."""
+
 _FLASK = "pygeoapi.flask_app"
 _STARLETTE = "pygeoapi.starlette_app"
 _VIEWS = {"get_processes", "get_jobs", "execute_process_jobs", "get_job_result"}
@@ -203,6 +206,12 @@ def install_starlette(is_ours: Callable[[Any], bool]) -> Callable[[], None] | No
     class ProblemStarlette(original):  # type: ignore[misc, valid-type]
         """pygeoapi's application."""
 
+        def add_middleware(self, middleware: Any, *args: Any, **options: Any) -> None:
+            """Mends: stock refuses preflights that name ``Prefer`` or ``Authorization``."""
+            if middleware.__name__ == "CORSMiddleware":
+                options.setdefault("allow_headers", CORS_HEADERS)
+            super().add_middleware(middleware, *args, **options)
+
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             is_of_ours = is_ours(getattr(getattr(module, "api_", None), "manager", None))
             await with_problems(super().__call__, lambda: is_of_ours, prefix)(scope, receive, send)
@@ -222,6 +231,19 @@ def is_django_served() -> bool:
     """Whether this process serves pygeoapi by Django."""
     settings = getattr(sys.modules.get("django.conf"), "settings", None)
     return settings is not None and settings.configured and hasattr(settings, "PYGEOAPI_CONFIG")
+
+
+def allow_cors_headers() -> None:
+    """
+    Mends: stock refuses preflights that name ``Prefer``, and hides ``Location`` from the pages that may send requests.
+
+    What the operator's own settings say stays.
+    """
+    from django.conf import settings
+
+    for name, value in (("CORS_ALLOW_HEADERS", CORS_HEADERS), ("CORS_EXPOSE_HEADERS", ("*",))):
+        if not hasattr(settings, name):
+            setattr(settings, name, value)
 
 
 def get_response(names: Collection[str]) -> Callable[..., Any]:

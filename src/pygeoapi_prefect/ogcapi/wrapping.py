@@ -222,6 +222,7 @@ def _install_django() -> None:
 
     if not _fits(BaseHandler, "get_response", "self, request"):
         return
+    fronts.allow_cors_headers()
     original = BaseHandler.get_response
     answer = fronts.get_response(_manager_names)
 
