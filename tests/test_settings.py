@@ -302,6 +302,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "dask_addresses": (),
         "references": "value",
         "handlers": (),
+        "roles": (),
     }
 
 

@@ -22,7 +22,7 @@ module              holds
 ``jobs``            the list of jobs, the status of one, its dismissal
 ``results``         the results of a job
 ``conformance``     the conformance classes
-``openapi``         paths of the OpenAPI document; its schemas in ``openapi_schema``, its hook in ``generation``
+``openapi``         paths of the OpenAPI document; also ``openapi_schema``, ``openapi_security``, ``generation``
 ==================  ===========================================================================================
 """
 
