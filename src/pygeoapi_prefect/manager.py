@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pygeoapi.process.base import BaseProcessor
 from pygeoapi.process.manager.base import BaseManager
@@ -21,7 +21,7 @@ from pygeoapi_prefect.exceptions import (
     SyncWaitEndedError,
     UnknownProcessError,
 )
-from pygeoapi_prefect.identity import current_user
+from pygeoapi_prefect.identity import current_user, verifier_of
 from pygeoapi_prefect.identity.roles import require_role
 from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobStore, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
@@ -35,9 +35,6 @@ from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 from pygeoapi_prefect.settings import ManagerSettings
 from pygeoapi_prefect.validation import RequestValidator, secret_inputs, subscriber_urls
 from pygeoapi_prefect.web_process import WebProcess
-
-if TYPE_CHECKING:
-    from pygeoapi_prefect.identity.tokens import TokenVerifier
 
 LOGGER = logging.getLogger(__name__)
 
@@ -84,7 +81,7 @@ class PrefectManager(BaseManager):
         self.is_async = True
         self.supports_subscribing = True
         self.settings = ManagerSettings.from_manager_def(manager_def)
-        self.verifier = _verifier(self.settings)
+        self.verifier = verifier_of(self.settings.auth)
         self.unavailable: dict[str, str] = {}
         self._web_process = WebProcess(self.settings)
         self._descriptions: dict[str, Mapping[str, Any]] = {}
@@ -377,15 +374,6 @@ class PrefectManager(BaseManager):
 
     def __repr__(self) -> str:
         return f"<PrefectManager> {self.name}"
-
-
-def _verifier(settings: ManagerSettings) -> "TokenVerifier | None":
-    if settings.auth is None:
-        return None
-    # without tokens nobody pays for the cryptography
-    from pygeoapi_prefect.identity.tokens import TokenVerifier
-
-    return TokenVerifier(settings.auth)
 
 
 def _to_host(job: Job) -> dict[str, Any]:

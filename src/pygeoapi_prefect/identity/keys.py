@@ -4,8 +4,10 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any, Protocol
+from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import jwt
@@ -40,12 +42,16 @@ class Keys(Protocol):
         """
 
 
-def keys_of(settings: AuthSettings) -> Keys:
+def keys_of(settings: AuthSettings, clock: Callable[[], float]) -> Keys:
     """
+    Args:
+        settings: Of the tokens.
+        clock: Seconds that never go back.
+
     Raises:
         ConfigurationError: The key of the configuration cannot be used.
     """
-    return FixedKey(settings) if settings.has_fixed_key else IssuerKeys(settings)
+    return FixedKey(settings) if settings.has_fixed_key else IssuerKeys(settings, clock)
 
 
 class FixedKey:
@@ -84,10 +90,11 @@ def _complaint(algorithm: str, key: str) -> str | None:
     """Why the key is none for the algorithm."""
     rules = jwt.get_algorithm_by_name(algorithm)
     try:
-        return rules.check_key_length(rules.prepare_key(key))
+        complaint = rules.check_key_length(rules.prepare_key(key))
     except Exception as error:
         # by what is in the file, of several libraries
-        return f"{algorithm}: {type(error).__name__}: {error}"
+        complaint = f"{type(error).__name__}: {error}"
+    return complaint and f"{algorithm}: {complaint}"
 
 
 class IssuerKeys:
@@ -100,8 +107,9 @@ class IssuerKeys:
     Thread-safe; one request waits for the issuer, others use what is known.
     """
 
-    def __init__(self, settings: AuthSettings) -> None:
+    def __init__(self, settings: AuthSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        self._clock = clock
         self._lock = threading.Lock()
         self._keys: dict[str, PyJWK] = {}
         self._asked: float | None = None
@@ -133,19 +141,18 @@ class IssuerKeys:
         try:
             if self._age(self._asked) < self._settings.keys_min_age:
                 return
-            self._asked = time.monotonic()
+            self._asked = self._clock()
             self._is_answering = False
             self._keys = published_keys(self._settings)
-            self._answered = time.monotonic()
+            self._answered = self._clock()
             self._is_answering = True
         except IdentityProviderUnavailableError as error:
             LOGGER.warning("keys of the issuer cannot be had", extra={"action": "authenticate", "reason": str(error)})
         finally:
             self._lock.release()
 
-    @staticmethod
-    def _age(moment: float | None) -> float:
-        return float("inf") if moment is None else time.monotonic() - moment
+    def _age(self, moment: float | None) -> float:
+        return float("inf") if moment is None else self._clock() - moment
 
 
 def published_keys(settings: AuthSettings) -> dict[str, PyJWK]:
@@ -210,7 +217,9 @@ def _document(url: str, timeout: float) -> dict[str, Any]:
                 if len(content) > MAX_DOCUMENT_BYTES or time.monotonic() > deadline:
                     raise IdentityProviderUnavailableError(f"{url} answers too much or too slowly")
         document = json.loads(content)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise IdentityProviderUnavailableError(f"{url} does not answer as it should: {error}") from error
     if not isinstance(document, dict):
         raise IdentityProviderUnavailableError(f"{url} answers no JSON object")

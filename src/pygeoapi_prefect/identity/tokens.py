@@ -1,6 +1,7 @@
 """From a token to the user whom it names, if it is to be believed."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jwt
@@ -36,13 +37,17 @@ class TokenVerifier:
     Of a token's header only ``kid`` and ``alg`` count, and these choose among what the configuration allows: keys that
     a token brings itself or links to (``jwk``, ``jku``, ``x5c``, ``x5u``) are never looked at. Thread-safe.
 
+    Args:
+        settings: What tokens have to be like.
+        clock: Seconds that never go back; of the age of keys, not of tokens.
+
     Raises:
         ConfigurationError: The key of the configuration cannot be used.
     """
 
-    def __init__(self, settings: AuthSettings) -> None:
+    def __init__(self, settings: AuthSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self._keys = keys_of(settings)
+        self._keys = keys_of(settings, clock)
 
     def user(self, token: str) -> User:
         """
