@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -547,11 +546,8 @@ def test_what_would_not_be_safe_is_refused(make_settings: Callable[..., ManagerS
     assert str(refused.value).startswith(f"server.manager.auth{complaint}")
 
 
-def test_who_is_not_asked_has_no_roles(make_settings, tmp_path: Path):
-    """``roles`` without ``auth``, and ``auth`` without the functions that ask, are mistakes."""
-    process = {"hello": {"processor": {"name": "HelloWorld", "prefect": {"roles": ["a"]}}}}
-    with pytest.raises(ConfigurationError, match=r"resources\.hello\.processor\.prefect\.roles"):
-        make_settings(processes=process)
+def test_nobody_is_asked_without_the_functions_that_ask(make_settings):
+    """``auth`` without the wrappers would be open to everybody."""
     with pytest.raises(ConfigurationError, match="auth and ogc_compliance"):
         make_settings(auth={"issuer": ADDRESS, "audience": "x"}, ogc_compliance=False)
 

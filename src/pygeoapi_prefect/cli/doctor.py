@@ -84,6 +84,11 @@ def _processors(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _tokens(settings: ManagerSettings) -> Iterator[Finding]:
     if settings.auth is None:
+        if restricted := [process_id for process_id, process in settings.processes.items() if process.roles]:
+            remedy = "Configure server.manager.auth, unless an application of yours serves them and names its users."
+            yield Finding(
+                "roles", f"{', '.join(restricted)}: may be executed by some roles, and nobody has any", remedy
+            )
         return
     from pygeoapi_prefect.identity.keys import FixedKey, published_keys
 

@@ -144,11 +144,6 @@ class ManagerSettings(Section):
         seconds = settings.sync_job_execution_timeout_seconds
         if seconds is not None and "sync_timeout" not in values:
             settings = settings.model_copy(update={"sync_timeout": max(1, seconds)})
-        for process_id, process in settings.processes.items():
-            if process.roles and settings.auth is None:
-                raise ConfigurationError(
-                    f"resources.{process_id}.processor.prefect.roles: nobody has roles without {AUTH_KEY}"
-                )
         for process_id, resource in (manager_def.get("processes") or {}).items():
             if job_control_options(process_id, resource) is None and settings.default_job_control_options == []:
                 raise ConfigurationError(
