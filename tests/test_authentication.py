@@ -248,6 +248,17 @@ def test_where_none_is_required_a_token_must_be_good_all_the_same(make_api, issu
     assert (status, headers["WWW-Authenticate"]) == (401, REALM)
 
 
+def test_only_the_log_says_what_is_wrong_with_a_signature(make_api, issuer, caplog):
+    """In the message itself, which is all that pygeoapi's log shows; the client learns that it is wrong."""
+    api = make_api(auth=issuer.auth())
+    forged = jwt.encode(issuer.claims("mallory"), KINDS["ES256"](), "ES256", {"kid": issuer.key_id})
+    with caplog.at_level("INFO", logger="pygeoapi_prefect"):
+        _, _, content = processes.get_jobs(api, request_for(api, "/jobs", Authorization=f"Bearer {forged}"))
+    assert "InvalidSignatureError" in caplog.text
+    assert "InvalidSignatureError" not in content
+    assert forged.split(".")[2] not in caplog.text
+
+
 def execute_request(api: API, process_id: str) -> APIRequest:
     builder = EnvironBuilder(f"/processes/{process_id}/execution", method="POST", json={"inputs": {"name": "x"}})
     return APIRequest.from_flask(Request(builder.get_environ()), api.locales)

@@ -147,7 +147,10 @@ class IssuerKeys:
             self._answered = self._clock()
             self._is_answering = True
         except IdentityProviderUnavailableError as error:
-            LOGGER.warning("keys of the issuer cannot be had", extra={"action": "authenticate", "reason": str(error)})
+            # in the message, too: pygeoapi's log shows nothing else
+            LOGGER.warning(
+                "keys of the issuer cannot be had: %s", error, extra={"action": "authenticate", "reason": str(error)}
+            )
         finally:
             self._lock.release()
 

@@ -206,7 +206,8 @@ def get_exception(
         status, code, description = error.http_status_code, error.ogc_exception_code, error.client_message
         if isinstance(error, InvalidInputsError):
             violations = error.violations
-        LOGGER.info("request refused", extra={"action": "answer", "reason": str(error)})
+        # in the message, too: pygeoapi's log shows nothing else
+        LOGGER.info("request refused: %s", error, extra={"action": "answer", "reason": str(error)})
         if isinstance(error, IdentityError):
             headers["WWW-Authenticate"] = error.challenge
         if isinstance(error, SyncWaitEndedError | JobFailedError):
