@@ -169,6 +169,12 @@ def test_a_token_is_never_shown(issuer, caplog):
     assert token[:20] not in f"{refused.value} {caplog.text}"
 
 
+@pytest.mark.parametrize("kind", ["JWT", "at+jwt", None])
+def test_a_token_is_one_for_access(issuer, kind):
+    """As RFC 9068 marks them, or as all were before."""
+    assert made(issuer).user(issuer.sign(issuer.claims(), typ=kind)).subject == "ada"
+
+
 # ---------------------------------------------------------------- bad tokens
 
 Attack = Callable[[Issuer], str]
@@ -221,6 +227,8 @@ ATTACKS: dict[str, Attack] = {
         header_of(issuer, alg="HS256"), issuer.claims(), pem(issuer).strip().encode()
     ),
     "no secret at all": lambda issuer: by_secret(header_of(issuer, alg="HS256"), issuer.claims(), b""),
+    "made for a logout": lambda issuer: issuer.sign(issuer.claims(), typ="logout+jwt"),
+    "of many types": lambda issuer: issuer.sign(issuer.claims(), typ=["JWT"]),
     "no signature": lambda issuer: issuer.token().rpartition(".")[0] + ".",
     "another payload": swapped,
     "another key under the same kid": other_key,

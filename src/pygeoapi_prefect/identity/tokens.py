@@ -20,6 +20,9 @@ MAX_SUBJECT_CHARACTERS = 255
 
 MAX_NAME_CHARACTERS = 255
 
+_TYPES = ("JWT", "at+jwt", "application/at+jwt")
+"""Tokens without a type of their own, and those for access. Source: RFC 8725, 3.11; RFC 9068, 4."""
+
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (jwt.ExpiredSignatureError, "The token has expired."),
     (jwt.ImmatureSignatureError, "The token is not valid yet."),
@@ -34,8 +37,9 @@ class TokenVerifier:
     """
     Verifies JSON Web Tokens (RFC 7519) as RFC 8725 wants it.
 
-    Of a token's header only ``kid`` and ``alg`` count, and these choose among what the configuration allows: keys that
-    a token brings itself or links to (``jwk``, ``jku``, ``x5c``, ``x5u``) are never looked at. Thread-safe.
+    Of a token's header only ``typ``, ``alg`` and ``kid`` count, and the latter two choose among what the configuration
+    allows: keys that a token brings itself or links to (``jwk``, ``jku``, ``x5c``, ``x5u``) are never looked at.
+    Thread-safe.
 
     Args:
         settings: What tokens have to be like.
@@ -64,9 +68,12 @@ class TokenVerifier:
     def _claims(self, token: str) -> dict[str, Any]:
         settings = self.settings
         try:
+            header = jwt.get_unverified_header(token)
+            if header.get("typ", _TYPES[0]) not in _TYPES:
+                raise TokenRefusedError("A token was issued for another use than access (typ)")
             claims: dict[str, Any] = jwt.decode(
                 token,
-                self._keys.key_of(jwt.get_unverified_header(token)),
+                self._keys.key_of(header),
                 algorithms=settings.algorithms,
                 audience=settings.audience,
                 issuer=settings.issuer,
