@@ -12,6 +12,8 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -33,6 +35,7 @@ from pygeoapi_prefect.identity.keys import MAX_DOCUMENT_BYTES
 from pygeoapi_prefect.identity.roles import require_role
 from pygeoapi_prefect.identity.tokens import MAX_TOKEN_CHARACTERS, TokenVerifier
 from pygeoapi_prefect.settings import AuthSettings, ManagerSettings
+from web_server import answering
 
 ADDRESS = "https://issuer.example.org"
 SECRET = "a secret of thirty-two bytes, or more"
@@ -446,9 +449,34 @@ def test_nobody_else_waits_for_a_slow_issuer(verifier, issuer, clock):
 
 def test_an_issuer_that_never_ends_its_answer_is_away(issuer):
     """The whole answer has a time, not only each piece."""
-    issuer.delay = 1.5
+
+    def drip(send: Callable[[bytes], None]) -> None:
+        send(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(3000):
+            send(b" ")
+            time.sleep(0.01)
+
+    with answering(drip) as endless:
+        with pytest.raises(IdentityProviderUnavailableError):
+            made(issuer, jwks_url=endless.url, keys_timeout=0.2).user(issuer.token())
+        assert endless.is_left.wait(30)
+
+
+def test_an_issuer_that_does_not_begin_its_answer_is_away(issuer):
+    """The connection alone is none."""
+    issuer.delay = 30
     with pytest.raises(IdentityProviderUnavailableError):
         made(issuer, keys_timeout=0.2).user(issuer.token())
+
+
+def test_a_published_key_must_be_strong(issuer):
+    """Tokens of one that can be broken are refused, whoever signed them."""
+    issuer.algorithm, issuer.private = "RS256", rsa.generate_private_key(65537, 1024)
+    issuer.published = [public_jwk(issuer.private, "RS256", kid=issuer.key_id)]
+    signed = f"{part(header_of(issuer))}.{part(issuer.claims())}"
+    signature = issuer.private.sign(signed.encode(), PKCS1v15(), SHA256())
+    with pytest.raises(TokenRefusedError, match="InvalidKeyError"):
+        made(issuer).user(f"{signed}.{part(signature)}")
 
 
 def test_keys_may_stand_elsewhere_than_the_issuer_says(issuer):
