@@ -34,6 +34,7 @@ from pygeoapi_prefect.process.output_kinds import kind_of
 from pygeoapi_prefect.settings import (
     DEFAULT_CONNECTION,
     DEFAULT_OUTPUT_DIR,
+    AuthSettings,
     DeploymentSettings,
     ManagerSettings,
     ProcessSettings,
@@ -106,6 +107,15 @@ def test_every_key_of_the_manager_is_documented_with_its_default():
     fields = {name: field for name, field in ManagerSettings.model_fields.items() if not field.exclude}
     expected = {"name": "required"} | {name: described_default(name, field) for name, field in fields.items()}
     assert documented_settings("server.manager") == expected
+
+
+def test_every_key_of_auth_is_documented_with_its_default():
+    """``server.manager.auth``: the page's keys and defaults are those of AuthSettings."""
+    defaults = {"issuer": "required", "audience": "required", "algorithms": "all asymmetric ones"}
+    expected = {
+        name: defaults.get(name) or described_default(name, field) for name, field in AuthSettings.model_fields.items()
+    }
+    assert documented_settings("server.manager.auth") == expected
 
 
 def test_every_key_of_a_process_is_documented_with_its_default():

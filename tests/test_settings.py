@@ -28,7 +28,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"max_runing": 2}, "server.manager.max_runing is not known; did you mean 'max_running'?"),
     "key like no other": (
         {"zzz": 2},
-        "server.manager.zzz is not known; known keys: allowed_hosts, callback_attempts, callback_timeout, ",
+        "server.manager.zzz is not known; known keys: allowed_hosts, auth, callback_attempts, callback_timeout, ",
     ),
     "text for a number": ({"max_running": "many"}, "server.manager.max_running: "),
     "number too small": ({"max_running": 0}, "server.manager.max_running: "),
@@ -281,6 +281,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "reference_timeout": 300,
         "callback_attempts": 8,
         "callback_timeout": 10,
+        "auth": None,
         "ogc_compliance": True,
         "enable_sync_job_execution": None,
         "enable_async_job_execution": None,
@@ -301,6 +302,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "dask_addresses": (),
         "references": "value",
         "handlers": (),
+        "roles": (),
     }
 
 

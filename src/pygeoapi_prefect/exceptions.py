@@ -19,6 +19,11 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     │  │  └─ ReferenceUnavailableError 502
     │  ├─ ProcessUnavailableError 503
     │  └─ QueueFullError 503
+    ├─ IdentityError                                answered with a challenge (RFC 6750)
+    │  ├─ AuthenticationError 401
+    │  │  └─ TokenRefusedError
+    │  ├─ AmbiguousCredentialsError 400
+    │  └─ AuthorizationError 403
     ├─ NotAcceptableError 406
     ├─ JobFailedError (ProcessorExecuteError)       a synchronous job failed; its own status
     ├─ SyncWaitEndedError (ProcessorExecuteError) 503
@@ -30,6 +35,7 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     ├─ UnknownOutputError 404                       (JobResultNotFoundError)
     ├─ ResultStoreError 503
     └─ BackendUnavailableError (ProcessorExecuteError) 503
+       ├─ IdentityProviderUnavailableError
        ├─ JobStoreUnavailableError
        └─ PrefectUnavailableError
 
@@ -48,6 +54,9 @@ from pygeoapi.process import base as host
 
 OGC_EXCEPTIONS = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
 """Base of the exception types. Source: OGC 18-062r2, requirements ``no-such-process``, ``no-such-job`` …"""
+
+REALM = "OGC API - Processes"
+"""What tokens are asked for. Source: RFC 9110, 11.5."""
 
 _TOLD = 5
 """Violations that are told in one sentence."""
@@ -240,6 +249,58 @@ class QueueFullError(ExecutionRefusedError):
     default_client_message = "Too many jobs are waiting. Try again later."
 
 
+class IdentityError(PygeoapiPrefectError):
+    """
+    Who sends the request is not known well enough for it.
+
+    The words for the client stand in a header, too: printable ASCII without quotation marks and backslashes. They are
+    the same for everything that may be wrong with a signature, so that nobody learns how to make a better one.
+
+    Attributes:
+        bearer_error: ``error`` of the challenge; None where the request has no token. Source: RFC 6750, 3.1.
+    """
+
+    http_status_code = HTTPStatus.UNAUTHORIZED
+    bearer_error: str | None = None
+
+    @property
+    def challenge(self) -> str:
+        """The header ``WWW-Authenticate``. Source: RFC 6750, 3."""
+        challenge = f'Bearer realm="{REALM}"'
+        if self.bearer_error is not None:
+            challenge += f', error="{self.bearer_error}", error_description="{self.client_message}"'
+        return challenge
+
+
+class AuthenticationError(IdentityError):
+    """The request needs a user, and has no token."""
+
+    default_client_message = "This needs a token: send it with 'Authorization: Bearer'."
+
+
+class TokenRefusedError(AuthenticationError):
+    """The token of the request is not to be believed."""
+
+    bearer_error = "invalid_token"
+    default_client_message = "The token cannot be verified."
+
+
+class AmbiguousCredentialsError(IdentityError):
+    """The request has more than one header ``Authorization``."""
+
+    http_status_code = HTTPStatus.BAD_REQUEST
+    bearer_error = "invalid_request"
+    default_client_message = "The request has more than one Authorization header."
+
+
+class AuthorizationError(IdentityError):
+    """The user is known, and may not do this."""
+
+    http_status_code = HTTPStatus.FORBIDDEN
+    bearer_error = "insufficient_scope"
+    default_client_message = "You may not do this."
+
+
 class NotAcceptableError(PygeoapiPrefectError):
     """The request's ``Accept`` excludes everything that the resource can be answered in."""
 
@@ -341,6 +402,12 @@ class BackendUnavailableError(PygeoapiPrefectError, host.ProcessorExecuteError):
 
     http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
     default_client_message = "The server cannot reach a part of itself. Try again later."
+
+
+class IdentityProviderUnavailableError(BackendUnavailableError):
+    """The issuer of tokens does not tell its keys, and a token is of one that is not known."""
+
+    default_client_message = "The token cannot be verified at the moment. Try again later."
 
 
 class JobStoreUnavailableError(BackendUnavailableError):

@@ -16,11 +16,13 @@ from pygeoapi.util import JobStatus as HostJobStatus
 
 from pygeoapi_prefect import ogcapi
 from pygeoapi_prefect.exceptions import (
+    AuthenticationError,
     ProcessUnavailableError,
     SyncWaitEndedError,
     UnknownProcessError,
 )
-from pygeoapi_prefect.identity import current_user
+from pygeoapi_prefect.identity import current_user, verifier_of
+from pygeoapi_prefect.identity.roles import require_role
 from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobStore, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
 from pygeoapi_prefect.ogcapi.execution import Execution
@@ -72,13 +74,14 @@ class PrefectManager(BaseManager):
         else:
             self._load(manager_def)
         if self.settings.ogc_compliance:
-            ogcapi.install(self)
+            ogcapi.install(self, wholly=self.settings.auth is not None)
 
     def _load(self, manager_def: dict[str, Any]) -> None:
         super().__init__({**manager_def, "output_dir": None})
         self.is_async = True
         self.supports_subscribing = True
         self.settings = ManagerSettings.from_manager_def(manager_def)
+        self.verifier = verifier_of(self.settings.auth)
         self.unavailable: dict[str, str] = {}
         self._web_process = WebProcess(self.settings)
         self._descriptions: dict[str, Mapping[str, Any]] = {}
@@ -203,10 +206,13 @@ class PrefectManager(BaseManager):
             ExecutionRefusedError: No job was made, for another reason.
             JobFailedError: The synchronous job failed.
             ResultNotAvailableError: Somebody dismissed it meanwhile.
+            IdentityError: The current user may not execute the process.
             SyncWaitEndedError: It goes on, but cannot be waited for, and the process has no asynchronous mode.
             JobStoreUnavailableError: The database cannot be reached.
         """
+        self._require_user()
         self.require_available(process_id)
+        require_role(current_user(), self.settings.process(process_id).roles, process_id)
         request = self._validators[process_id].check(body)
         self.start()
         if job_id is not None:
@@ -268,6 +274,7 @@ class PrefectManager(BaseManager):
             ``jobs`` and ``numberMatched``, which is counted to ``offset + limit + 1`` only: pygeoapi uses it for the
             next link alone.
         """
+        self._require_user()
         self.start()
         statuses = frozenset() if status is None else frozenset({JobStatus(status.value)})
         found, number_matched = self.store.list_jobs(JobFilter(statuses=statuses), limit=limit, offset=offset or 0)
@@ -275,6 +282,7 @@ class PrefectManager(BaseManager):
 
     def get_job(self, job_id: str) -> dict[str, Any]:
         """The job. Raises UnknownJobError."""
+        self._require_user()
         self.start()
         return _to_host(self._web_process.store.job(job_id))
 
@@ -311,6 +319,7 @@ class PrefectManager(BaseManager):
         Raises:
             UnknownOutputError: *outputs* names one that there is not.
         """
+        self._require_user()
         self.start()
         details = self._web_process.store.details(job_id)
         return self._web_process.respond(details, base_url=base_url, prefers_json=prefers_json, outputs=outputs)
@@ -322,6 +331,7 @@ class PrefectManager(BaseManager):
         Raises:
             UnknownJobError: There is no such job.
         """
+        self._require_user()
         self.start()
         store = self.store
         job = store.job(job_id)
@@ -350,6 +360,11 @@ class PrefectManager(BaseManager):
     def update_job(self, job_id: str, update_dict: dict[str, Any]) -> bool:
         """Change a job that has not ended, in pygeoapi's terms. Returns whether it was changed."""
         return self._web_process.store.update(job_id, _columns(update_dict))
+
+    def _require_user(self) -> None:
+        """Also of callers that nobody has asked for a token: pygeoapi's functions, should they not be wrapped."""
+        if self.settings.auth is not None and self.settings.auth.required and current_user() is None:
+            raise AuthenticationError("Nobody is known, and server.manager.auth.required is true")
 
     def start(self) -> None:
         """A request has come: see to it that a runner exists."""

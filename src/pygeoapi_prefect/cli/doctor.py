@@ -9,6 +9,7 @@ import click
 
 from pygeoapi_prefect.exceptions import (
     ConfigurationError,
+    IdentityProviderUnavailableError,
     JobStoreUnavailableError,
     PygeoapiPrefectError,
     ResultStoreError,
@@ -54,6 +55,7 @@ def examine(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
         return
     yield Finding("configuration", f"server.manager and {len(settings.processes)} processes are well formed")
     yield from _processors(manager_def)
+    yield from _tokens(settings)
     yield from _job_store(settings)
     yield _result_store(settings)
     yield _data_folder(settings)
@@ -78,6 +80,30 @@ def _processors(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(subject, f"its description lacks {', '.join(missing)}", "Add them to PROCESS_METADATA.")
         else:
             yield Finding(subject, f"version {metadata['version']}")
+
+
+def _tokens(settings: ManagerSettings) -> Iterator[Finding]:
+    if settings.auth is None:
+        if restricted := [process_id for process_id, process in settings.processes.items() if process.roles]:
+            remedy = "Configure server.manager.auth, unless an application of yours serves them and names its users."
+            yield Finding(
+                "roles", f"{', '.join(restricted)}: may be executed by some roles, and nobody has any", remedy
+            )
+        return
+    from pygeoapi_prefect.identity.keys import FixedKey, published_keys
+
+    subject = f"tokens of {settings.auth.issuer}"
+    try:
+        if settings.auth.has_fixed_key:
+            FixedKey(settings.auth)
+            yield Finding(subject, "their key stands in the configuration")
+        else:
+            yield Finding(subject, f"{len(published_keys(settings.auth))} keys are published")
+    except ConfigurationError as error:
+        yield Finding(subject, str(error), "Give the issuer's public key as PEM, or the secret for HS….")
+    except IdentityProviderUnavailableError as error:
+        remedy = "Correct server.manager.auth.issuer or .jwks_url, or start it. Until then all tokens are answered 503."
+        yield Finding(subject, str(error), remedy)
 
 
 def _job_store(settings: ManagerSettings) -> Iterator[Finding]:

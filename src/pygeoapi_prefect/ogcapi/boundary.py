@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from pygeoapi.api import API, SYSTEM_LOCALE, APIRequest
@@ -18,6 +18,7 @@ from pygeoapi.util import get_api_rules, json_serial, render_j2_template
 from werkzeug.datastructures import Headers
 
 from pygeoapi_prefect.exceptions import (
+    IdentityError,
     InvalidInputsError,
     JobFailedError,
     NotAcceptableError,
@@ -26,11 +27,16 @@ from pygeoapi_prefect.exceptions import (
     UnknownJobError,
     Violation,
 )
+from pygeoapi_prefect.identity import acting_as
 from pygeoapi_prefect.jobs import IdempotencyKey, JobStore
+from pygeoapi_prefect.ogcapi.authentication import user_of
 from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.schemas.media_types import essence
 from pygeoapi_prefect.schemas.problems import MEDIA_TYPE, problem
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.identity.tokens import TokenVerifier
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,6 +63,8 @@ class WrappedManager(Protocol):
     name: str
     supports_subscribing: bool
 
+    @property
+    def verifier(self) -> "TokenVerifier | None": ...
     @property
     def store(self) -> JobStore: ...
     def start(self) -> None: ...
@@ -85,19 +93,25 @@ class WrappedManager(Protocol):
 
 def within_boundary(function: Callable[..., Answer]) -> Callable[..., Answer]:
     """
-    Whatever leaves the function becomes a problem document.
+    Whatever leaves the function becomes a problem document, and within it the user of the request is the current one.
 
     Mends: stock answers an HTML traceback page to any error that it does not expect (rows B2, B4).
     """
-    is_of_job = "job_id" in inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters
+    is_of_job, describes = "job_id" in parameters, "process" in parameters
 
     @functools.wraps(function)
     def guarded(original: Callable[..., Answer], api: API, request: APIRequest, *args: Any) -> Answer:
+        if _under_way.get() is request:
+            # within a boundary already
+            return function(original, api, request, *args)
         token = _under_way.set(request)
         try:
+            user = user_of(api.manager, request_headers(request), describes=describes)
             if is_of_job and not all(map(_may_be_id, args)):
                 raise UnknownJobError()
-            return function(original, api, request, *args)
+            with acting_as(user):
+                return function(original, api, request, *args)
         except PygeoapiPrefectError as error:
             # get_exception reads the rest from the error under way
             headers = headers_of(api, request)
@@ -192,7 +206,10 @@ def get_exception(
         status, code, description = error.http_status_code, error.ogc_exception_code, error.client_message
         if isinstance(error, InvalidInputsError):
             violations = error.violations
-        LOGGER.info("request refused", extra={"action": "answer", "reason": str(error)})
+        # in the message, too: pygeoapi's log shows nothing else
+        LOGGER.info("request refused: %s", error, extra={"action": "answer", "reason": str(error)})
+        if isinstance(error, IdentityError):
+            headers["WWW-Authenticate"] = error.challenge
         if isinstance(error, SyncWaitEndedError | JobFailedError):
             headers["Location"] = f"{api.base_url}/jobs/{error.job_id}"
         elif status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):

@@ -47,9 +47,14 @@ def _completing(original: Callable[..., Any]) -> Callable[..., Any]:
             from pygeoapi import l10n
             from pygeoapi.process.manager.base import get_manager
 
-            from pygeoapi_prefect.ogcapi.openapi import complete
+            from pygeoapi_prefect.ogcapi.openapi import complete, process_path
+            from pygeoapi_prefect.ogcapi.openapi_security import secure
 
-            complete(document, get_manager(cfg), l10n.get_locales(cfg)[0])
+            manager = get_manager(cfg)
+            complete(document, manager, l10n.get_locales(cfg)[0])
+            if manager.settings.auth is not None:
+                restricted = {process_path(one) for one, process in manager.settings.processes.items() if process.roles}
+                secure(document, manager.settings.auth, restricted)
         return document
 
     return get_oas_30

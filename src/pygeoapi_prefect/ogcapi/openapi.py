@@ -63,10 +63,15 @@ def complete(document: dict[str, Any], manager: DescribingManager, locale: Any) 
         if not process_id.startswith("_"):
             metadata = _in_one_language(manager.get_processor(process_id).metadata, locale)
             operations = _Process(process_id, metadata, components["schemas"], _operation_name(process_id, taken))
-            path = f"/processes/{quote(process_id, safe='')}"
+            path = process_path(process_id)
             paths[path] = {"get": operations.describe()}
             paths[f"{path}/execution"] = {"post": operations.execute(manager.supports_subscribing)}
     paths |= _job_paths()
+
+
+def process_path(process_id: str) -> str:
+    """Of a process, in the document."""
+    return f"/processes/{quote(process_id, safe='')}"
 
 
 def _in_one_language(metadata: Mapping[str, Any], locale: Any) -> dict[str, Any]:

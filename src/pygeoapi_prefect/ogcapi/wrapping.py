@@ -13,6 +13,7 @@ import pygeoapi.api as core
 from pygeoapi.api import API, APIRequest, processes
 from werkzeug.datastructures import Headers
 
+from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.ogcapi import fronts
 from pygeoapi_prefect.ogcapi.boundary import (
     WrappedManager,
@@ -26,6 +27,7 @@ from pygeoapi_prefect.ogcapi.generation import hook_generation
 from pygeoapi_prefect.ogcapi.jobs import delete_job, get_jobs
 from pygeoapi_prefect.ogcapi.processes import describe_processes
 from pygeoapi_prefect.ogcapi.results import get_job_result
+from pygeoapi_prefect.settings import AUTH_KEY
 
 LOGGER = logging.getLogger(__name__)
 
@@ -59,15 +61,28 @@ _fronts: dict[str, Callable[[], None]] = {}
 """What takes the hook of each front off that has one."""
 
 
-def install(manager: WrappedManager) -> None:
+def install(manager: WrappedManager, *, wholly: bool = False) -> None:
     """
     Answer requests to APIs with this manager through the wrappers, in this interpreter.
 
     A function that does not have the parameters that its wrapper was made for is left as it is, and the log says so.
+
+    Args:
+        manager: Of the APIs.
+        wholly: Whether no function may be left as it is: nobody would be asked there who they are.
+
+    Raises:
+        ConfigurationError: One is, and must not be.
     """
     with _lock:
         _install(manager)
         hook_generation()
+        left = [name for owner, name, _, _ in _WRAPPERS if not _is_wrapped(owner, name)]
+    if wholly and left:
+        raise ConfigurationError(
+            f"{AUTH_KEY}: this version of pygeoapi has another {', '.join(left)} than pygeoapi-prefect was made for, "
+            "where nobody would be asked for a token"
+        )
 
 
 def _install(manager: WrappedManager) -> None:

@@ -5,7 +5,14 @@ Whatever is wrong is refused at start with a :class:`~pygeoapi_prefect.exception
 YAML key. Times are seconds, sizes bytes, unless the name says otherwise.
 """
 
-from pygeoapi_prefect.settings.manager import DEFAULT_CONNECTION, DEFAULT_OUTPUT_DIR, MANAGER_KEY, ManagerSettings
+from pygeoapi_prefect.settings.auth import AuthSettings
+from pygeoapi_prefect.settings.manager import (
+    AUTH_KEY,
+    DEFAULT_CONNECTION,
+    DEFAULT_OUTPUT_DIR,
+    MANAGER_KEY,
+    ManagerSettings,
+)
 from pygeoapi_prefect.settings.processes import (
     BLOCK_REFERENCE,
     DEFAULT_RESULT_KEY,
@@ -17,11 +24,13 @@ from pygeoapi_prefect.settings.processes import (
 )
 
 __all__ = [
+    "AUTH_KEY",
     "BLOCK_REFERENCE",
     "DEFAULT_CONNECTION",
     "DEFAULT_OUTPUT_DIR",
     "DEFAULT_RESULT_KEY",
     "MANAGER_KEY",
+    "AuthSettings",
     "DeploymentSettings",
     "HandlerSettings",
     "ManagerSettings",

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from sqlalchemy.engine import URL
 
 from pygeoapi_prefect.connection import job_store_url
@@ -16,12 +16,14 @@ from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.references.addresses import AllowedHost
 from pygeoapi_prefect.references.limits import ReferenceLimits
 from pygeoapi_prefect.schemas.codes import JobControlOption
+from pygeoapi_prefect.settings.auth import AuthSettings
 from pygeoapi_prefect.settings.processes import ProcessSettings, job_control_options, process_settings
 from pygeoapi_prefect.settings.section import Section
 
 LOGGER = logging.getLogger(__name__)
 
 MANAGER_KEY = "server.manager"
+AUTH_KEY = f"{MANAGER_KEY}.auth"
 DEFAULT_CONNECTION = "pygeoapi-prefect/jobs.db"
 DEFAULT_OUTPUT_DIR = "pygeoapi-prefect/results"
 
@@ -57,6 +59,7 @@ class ManagerSettings(Section):
         reference_timeout: Seconds for one input by reference, all of it.
         callback_attempts: How often a client is called at the end of a job before it is given up.
         callback_timeout: Seconds for one call, all of it.
+        auth: Whose tokens are believed; None: nobody is known, and nobody is asked.
         ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
         enable_sync_job_execution: Of 0.9: whether processes may be executed synchronously; None: not said.
         enable_async_job_execution: Of 0.9: whether processes may be executed asynchronously; None: not said.
@@ -89,6 +92,7 @@ class ManagerSettings(Section):
     reference_timeout: float = Field(default=300, gt=0)
     callback_attempts: int = Field(default=8, ge=1)
     callback_timeout: float = Field(default=10, gt=0)
+    auth: AuthSettings | None = None
     ogc_compliance: bool = True
     enable_sync_job_execution: bool | None = None
     enable_async_job_execution: bool | None = None
@@ -106,6 +110,13 @@ class ManagerSettings(Section):
     @classmethod
     def _freeze(cls, processes: Mapping[str, ProcessSettings]) -> Mapping[str, ProcessSettings]:
         return MappingProxyType(dict(processes))
+
+    @model_validator(mode="after")
+    def _is_closed(self) -> Self:
+        if self.auth is not None and not self.ogc_compliance:
+            # the wrappers are what asks for tokens
+            raise ValueError("auth and ogc_compliance: false exclude each other")
+        return self
 
     @classmethod
     def from_manager_def(cls, manager_def: Mapping[str, Any]) -> Self:

@@ -104,6 +104,7 @@ class ProcessSettings(Section):
             within a host, a port or a segment of the path. Without one, no cluster can be chosen.
         references: What the process gets of an input by reference: its ``value``, a ``file`` with it, or the ``link``.
         handlers: Around each job of the process, outermost first.
+        roles: Who has one of them may execute the process; none: everybody may.
     """
 
     flow: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
@@ -119,6 +120,7 @@ class ProcessSettings(Section):
     dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()
     references: Literal["value", "file", "link"] = "value"
     handlers: tuple[HandlerSettings, ...] = ()
+    roles: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
     @field_validator("handlers", mode="before")
     @classmethod
