@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+def user_key(issuer: str, subject: str) -> str:
+    """Issuer and subject as one text. An issuer is a URI, and so has no blank in it."""
+    return f"{issuer} {subject}"
+
+
+def grantee_of(issuer: str, *, subject: str | None = None, group: str | None = None) -> str:
+    """A subject or a group of an issuer as one text. A group of one issuer is not that of another."""
+    return f"user {user_key(issuer, subject)}" if subject is not None else f"group {issuer} {group}"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """
@@ -34,8 +44,14 @@ class User:
 
     @property
     def key(self) -> str:
-        """Issuer and subject as one text. An issuer is a URI, and so has no blank in it."""
-        return f"{self.issuer} {self.subject}"
+        """Issuer and subject as one text: what jobs are owned by."""
+        return user_key(self.issuer, self.subject)
+
+    @property
+    def grantees(self) -> frozenset[str]:
+        """What jobs that the user may read are shared with: the user, and each of the user's groups."""
+        groups = (grantee_of(self.issuer, group=group) for group in self.groups)
+        return frozenset({grantee_of(self.issuer, subject=self.subject), *groups})
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the token and the administrator's rights."""
