@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,8 @@ class User:
     @property
     def grantees(self) -> frozenset[str]:
         """What jobs that the user may read are shared with: the user, and each of the user's groups."""
-        groups = (grantee_of(self.issuer, group=group) for group in self.groups)
+        # what is not printable, no database takes as a text
+        groups = (grantee_of(self.issuer, group=group) for group in self.groups if group.isprintable())
         return frozenset({grantee_of(self.issuer, subject=self.subject), *groups})
 
     def to_json(self) -> dict[str, Any]:
@@ -71,12 +72,17 @@ class User:
         return cls(**{**values, **sets})
 
 
-_current: ContextVar[User | None] = ContextVar("user", default=None)
+_current: ContextVar[User | None] = ContextVar("user")
 
 
 def current_user() -> User | None:
     """Whose request is being answered; None: nobody is known."""
-    return _current.get()
+    return _current.get(None)
+
+
+def is_told_users() -> bool:
+    """Whether somebody has said who sends the request, be it that nobody is known; else nobody asks."""
+    return _current in copy_context()
 
 
 @contextmanager

@@ -103,12 +103,18 @@ class ClientSide(Queries):
             raise self.job_exists(new_job.job_id) from error
         return new_job.job_id
 
-    def job_exists(self, job_id: str) -> JobExistsError:
-        """The error that stands for a job id which is taken. It does not tell of jobs that are unknown here."""
+    def job_exists(self, job_id: str, reason: str | None = None) -> JobExistsError:
+        """
+        The error that stands for a job id which is taken. It does not tell of jobs that are unknown here.
+
+        Args:
+            job_id: That a client proposed.
+            reason: For the log.
+        """
         try:
             self.status(job_id)
         except UnknownJobError:
-            return JobExistsError(user_msg=f"The job id {job_id!r} cannot be had. Propose another one.")
+            return JobExistsError(reason, user_msg=f"The job id {job_id!r} cannot be had. Propose another one.")
         return JobExistsError(user_msg=f"There is a job {job_id!r} already.")
 
     def _job_of_key(self, new_job: NewJob) -> str | None:
