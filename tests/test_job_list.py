@@ -310,6 +310,15 @@ def test_an_index_finds_the_jobs_of_an_owner(large_store: JobStore, what: str) -
     assert effort < MANY / 10
 
 
+def test_an_index_finds_a_job_for_who_may_read_it(large_store: JobStore) -> None:
+    """One by its id, whether it is the reader's or shared with them: no list of either is read."""
+    seen = large_store.seen_by(RARE)
+    with remembered(large_store) as statements:
+        assert [seen.job(job_id).job_id for job_id in ("0", "7")] == ["0", "7"]
+    for statement, values in (one for one in statements if "ogc_jobs" in one[0]):
+        assert explained(large_store, statement, values)[1] < 500
+
+
 def test_an_index_counts_the_jobs_of_an_owner_that_wait(large_store: JobStore) -> None:
     """However many jobs an owner had before, a new one is held against the few that wait."""
     job = new_job(user=USUAL)

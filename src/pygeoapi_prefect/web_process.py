@@ -6,9 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from pygeoapi_prefect.exceptions import (
-    UnknownJobError,
-)
+from pygeoapi_prefect.exceptions import UnknownJobError
 from pygeoapi_prefect.identity import User, current_user, is_told_users
 from pygeoapi_prefect.jobs import JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
@@ -65,11 +63,10 @@ class WebProcess:
             ResultStoreError: The result store cannot be read.
             JobStoreUnavailableError: The database cannot be reached.
         """
-        if self._is_stored(self.store, job_id):
-            return
         if self._is_stored(self._made()._store, job_id):
-            raise self.store.job_exists(job_id, f"Job {job_id!r} is somebody else's")
-        if self.results.holds(job_id):
+            if not self._is_stored(self.store, job_id):
+                raise self.store.job_exists(job_id, f"Job {job_id!r} is somebody else's")
+        elif self.results.holds(job_id):
             reason = f"{self.results.url} holds something that is named {job_id!r}, as a client would name its job"
             raise self.store.job_exists(job_id, reason)
 
