@@ -19,9 +19,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
 from conftest import PostgreSQL, is_sqlite
-from factories import accepted, claim_all, running
+from factories import MANY, accepted, claim_all, new_job, running
 from pygeoapi_prefect.exceptions import JobStoreUnavailableError
-from pygeoapi_prefect.jobs import JobStore
+from pygeoapi_prefect.identity import User
+from pygeoapi_prefect.jobs import IdempotencyKey, JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.migrations import alembic_config, newest_revision
 from pygeoapi_prefect.jobs.tables import REVISION, VERSION_TABLE, metadata
@@ -141,6 +142,26 @@ def test_down_and_up_again(database: Database) -> None:
     assert [details.job.job_id for details in claim_all(store)] == ["j"]
 
 
+def test_idempotency_keys_survive_the_change_to_owners(database: Database) -> None:
+    """A request that was sent before an upgrade finds its job afterwards; downgraded, ambiguous keys are given up."""
+    store = JobStore(database)
+    ann = User(issuer="https://issuer.example.org", subject="ann", name="Ann")
+    submitted = [("of ann", ann, "a"), ("of nobody", None, "b"), ("of both", ann, "c"), ("of both", None, "d")]
+    for key, user, job_id in submitted:
+        accepted(store, job_id, user=user, idempotency_key=IdempotencyKey(key, "digest"))
+    config = alembic_config()
+    keys = text("SELECT key, job_id FROM ogc_idempotency_keys")
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0006")
+        kept = {tuple(row) for row in connection.execute(keys)}
+        command.upgrade(config, REVISION)
+    assert kept == {("of ann", "a"), ("of nobody", "b")}
+    for key, user, job_id in submitted[:2]:
+        again = new_job(user=user, idempotency_key=IdempotencyKey(key, "digest"))
+        assert store.submit(again, max_waiting=MANY) == job_id
+
+
 def test_other_tables_are_left_alone(job_store_url: str, open_job_store: OpenJobStore) -> None:
     """The database may be shared: with pygeoapi's own jobs table, and another application's alembic."""
     url = make_url(job_store_url)
@@ -218,7 +239,7 @@ def test_threads_migrate_once(job_store: JobStore, caplog: pytest.LogCaptureFixt
         list(threads.map(use, range(8)))
     assert len(job_store.list_jobs()[0]) == 8
     upgrades = [record.message.split(",")[0] for record in caplog.records if "Running upgrade" in record.message]
-    revisions = ["", "0001", "0002", "0003", "0004", "0005", "0006"]
+    revisions = ["", "0001", "0002", "0003", "0004", "0005", "0006", "0007"]
     assert upgrades == [f"Running upgrade {before} -> {after}" for before, after in pairwise(revisions)]
 
 

@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import delete, event, insert
 
 from conftest import PostgreSQL
-from factories import TERMINAL, accepted, ended, label, running
+from factories import TERMINAL, accepted, ended, label, new_job, running
 from pygeoapi_prefect.exceptions import InvalidParameterError
+from pygeoapi_prefect.identity import User, grantee_of
 from pygeoapi_prefect.jobs import Job, JobFilter, JobStore
 from pygeoapi_prefect.jobs.database import Database
-from pygeoapi_prefect.jobs.tables import jobs
+from pygeoapi_prefect.jobs.tables import job_shares, jobs
 from pygeoapi_prefect.schemas import JobStatus
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -214,18 +216,25 @@ def large_store(
             "updated": NOON,
             "started": NOON,
             "finished": NOON + timedelta(seconds=1000 if number < 5 else number % 100),
+            # one owner has few jobs, old and new ones
+            "owner": RARE.key if number % (MANY // 10) == 0 else USUAL.key,
         }
         for number in range(MANY)
     ]
     with store.database.write() as connection:
         connection.execute(insert(jobs), rows)
+        shared = {"job_id": "7", "grantee": grantee_of(RARE.issuer, subject=RARE.subject)}
+        connection.execute(insert(job_shares), shared)
     if not store.database.is_sqlite:
-        postgresql.execute("VACUUM ANALYZE ogc_jobs", database="large_store")
+        postgresql.execute("VACUUM ANALYZE", database="large_store")
     yield store
     store.database.dispose()
     if request.param == "postgresql":
         postgresql.execute("DROP DATABASE large_store WITH (FORCE)")
 
+
+RARE = User(issuer="https://issuer.example.org", subject="rare", name="Rare")
+USUAL = User(issuer="https://issuer.example.org", subject="usual", name="Usual")
 
 LOOKED_FOR = {
     "everything": (JobFilter(), "ix_ogc_jobs_created"),
@@ -243,18 +252,25 @@ LOOKED_FOR = {
 }
 
 
-def looked_for(store: JobStore, given: JobFilter) -> tuple[list[Job], str, Any]:
-    """The first page of the jobs that fit, and the statement that found them, with its values."""
-    statements = []
+@contextmanager
+def remembered(store: JobStore) -> Iterator[list[tuple[str, Any]]]:
+    """The statements of the block, with their values."""
+    statements: list[tuple[str, Any]] = []
 
     def remember(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
         statements.append((statement, values))
 
     event.listen(store.database._engine, "before_cursor_execute", remember)
     try:
-        found, _ = store.list_jobs(given, limit=PAGE)
+        yield statements
     finally:
         event.remove(store.database._engine, "before_cursor_execute", remember)
+
+
+def looked_for(store: JobStore, given: JobFilter) -> tuple[list[Job], str, Any]:
+    """The first page of the jobs that fit, and the statement that found them, with its values."""
+    with remembered(store) as statements:
+        found, _ = store.list_jobs(given, limit=PAGE)
     ((statement, values),) = (one for one in statements if "ogc_jobs" in one[0])
     return found, statement, values
 
@@ -268,8 +284,59 @@ def test_an_index_finds_the_jobs(large_store: JobStore, what: str) -> None:
     given, index = LOOKED_FOR[what]
     found, statement, values = looked_for(large_store, given)
     assert len(found) == (PAGE if what == "everything" else 5)
-    with large_store.database.read() as connection:
-        if large_store.database.is_sqlite:
+    plan, effort = explained(large_store, statement, values)
+    assert index in plan
+    assert effort < MANY / 10
+
+
+USUAL_JOBS = frozenset({JobStatus.SUCCESSFUL})
+OF_AN_OWNER = {
+    "everything": (JobFilter(), PAGE),
+    "what most jobs are": (JobFilter(statuses=USUAL_JOBS, process_ids=frozenset({"usual"})), 10),
+    "what few jobs are": (JobFilter(statuses=frozenset({JobStatus.FAILED})), 1),
+    "short ones": (JobFilter(max_seconds=10), 10),
+    "since": (JobFilter(created_from=NOON + timedelta(minutes=6)), 10),
+}
+
+
+@pytest.mark.parametrize("what", OF_AN_OWNER)
+def test_an_index_finds_the_jobs_of_an_owner(large_store: JobStore, what: str) -> None:
+    """Of the jobs of others, however many fit the filter, the database reads next to none."""
+    given, count = OF_AN_OWNER[what]
+    found, statement, values = looked_for(large_store.seen_by(RARE), given)
+    assert len(found) == count
+    plan, effort = explained(large_store, statement, values)
+    assert "ix_ogc_jobs_owner_created" in plan
+    assert effort < MANY / 10
+
+
+def test_an_index_finds_a_job_for_who_may_read_it(large_store: JobStore) -> None:
+    """One by its id, whether it is the reader's or shared with them: no list of either is read."""
+    seen = large_store.seen_by(RARE)
+    with remembered(large_store) as statements:
+        assert [seen.job(job_id).job_id for job_id in ("0", "7")] == ["0", "7"]
+    for statement, values in (one for one in statements if "ogc_jobs" in one[0]):
+        assert explained(large_store, statement, values)[1] < 500
+
+
+def test_an_index_counts_the_jobs_of_an_owner_that_wait(large_store: JobStore) -> None:
+    """However many jobs an owner had before, a new one is held against the few that wait."""
+    job = new_job(user=USUAL)
+    with remembered(large_store) as statements:
+        large_store.submit(job, max_waiting=10, max_waiting_per_user=5)
+    ((statement, values),) = (one for one in statements if one[0].startswith("INSERT INTO ogc_jobs"))
+    with large_store.database.write() as connection:
+        connection.execute(delete(jobs).where(jobs.c.job_id == job.job_id))
+    statement = statement[statement.index("SELECT") :]
+    plan, effort = explained(large_store, statement, values)
+    assert "ix_ogc_jobs_waiting_owner" in plan
+    assert effort < MANY / 10
+
+
+def explained(store: JobStore, statement: str, values: Any) -> tuple[str, int]:
+    """The database's plan for a statement, and what it takes: see :func:`test_an_index_finds_the_jobs`."""
+    with store.database.read() as connection:
+        if store.database.is_sqlite:
             plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
             driver: Any = connection.connection.driver_connection
             steps: list[None] = []
@@ -278,10 +345,9 @@ def test_an_index_finds_the_jobs(large_store: JobStore, what: str) -> None:
             driver.set_progress_handler(None, 0)
             effort = len(steps) * 10
         else:
-            (explained,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values).scalars()
-            plan, effort = json.dumps(explained), rows_read(explained[0]["Plan"])
-    assert index in plan
-    assert effort < MANY / 10
+            (tree,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values).scalars()
+            plan, effort = json.dumps(tree), rows_read(tree[0]["Plan"])
+    return plan, effort
 
 
 def rows_read(plan: dict[str, Any]) -> int:

@@ -19,11 +19,13 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     │  │  └─ ReferenceUnavailableError 502
     │  ├─ ProcessUnavailableError 503
     │  └─ QueueFullError 503
+    │     └─ UserQueueFullError 429
     ├─ IdentityError                                answered with a challenge (RFC 6750)
     │  ├─ AuthenticationError 401
     │  │  └─ TokenRefusedError
     │  ├─ AmbiguousCredentialsError 400
     │  └─ AuthorizationError 403
+    │     └─ JobOfAnotherError                       it is seen, for it is shared; not to be changed
     ├─ NotAcceptableError 406
     ├─ JobFailedError (ProcessorExecuteError)       a synchronous job failed; its own status
     ├─ SyncWaitEndedError (ProcessorExecuteError) 503
@@ -249,6 +251,13 @@ class QueueFullError(ExecutionRefusedError):
     default_client_message = "Too many jobs are waiting. Try again later."
 
 
+class UserQueueFullError(QueueFullError):
+    """As many jobs of one user wait as ``server.manager.max_waiting_per_user`` allows."""
+
+    http_status_code = HTTPStatus.TOO_MANY_REQUESTS
+    default_client_message = "Too many of your jobs are waiting. Try again later."
+
+
 class IdentityError(PygeoapiPrefectError):
     """
     Who sends the request is not known well enough for it.
@@ -299,6 +308,12 @@ class AuthorizationError(IdentityError):
     http_status_code = HTTPStatus.FORBIDDEN
     bearer_error = "insufficient_scope"
     default_client_message = "You may not do this."
+
+
+class JobOfAnotherError(AuthorizationError):
+    """The job is shared with the client, who may read it and nothing more."""
+
+    default_client_message = "This job is shared with you. Only its owner may dismiss it."
 
 
 class NotAcceptableError(PygeoapiPrefectError):

@@ -21,7 +21,7 @@ from pygeoapi_prefect.exceptions import (
     SyncWaitEndedError,
     UnknownProcessError,
 )
-from pygeoapi_prefect.identity import current_user, verifier_of
+from pygeoapi_prefect.identity import User, current_user, verifier_of
 from pygeoapi_prefect.identity.roles import require_role
 from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobStore, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
@@ -261,8 +261,12 @@ class PrefectManager(BaseManager):
 
     @property
     def store(self) -> JobStore:
-        """The job store."""
+        """The job store as the current user may see it."""
         return self._web_process.store
+
+    def owner_by_link(self, job_id: str, parameters: Mapping[str, Sequence[str]]) -> User | None:
+        """See :meth:`~pygeoapi_prefect.web_process.WebProcess.owner_by_link`."""
+        return self._web_process.owner_by_link(job_id, parameters)
 
     def get_jobs(
         self, status: HostJobStatus | None = None, limit: int | None = None, offset: int | None = None

@@ -3,16 +3,16 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from pygeoapi_prefect.exceptions import (
-    JobExistsError,
-    UnknownJobError,
-)
+from pygeoapi_prefect.exceptions import UnknownJobError
+from pygeoapi_prefect.identity import User, current_user, is_told_users
 from pygeoapi_prefect.jobs import JobDetails, JobStore, NewJob, Wakeups
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.queries import ENDED
 from pygeoapi_prefect.results import OutputLinks, Response, ResultStore, respond
+from pygeoapi_prefect.results.signed_links import SIGNATURE, LinkSigner
 from pygeoapi_prefect.runner.web_threads import default_sync_waits
 from pygeoapi_prefect.settings import ManagerSettings
 
@@ -28,6 +28,7 @@ class WebProcess:
     def __init__(self, settings: ManagerSettings) -> None:
         self.results = ResultStore(settings.output_dir)
         self._settings = settings
+        self._signer = LinkSigner.of(settings)
         self._lock = threading.Lock()
         self._pid = 0
 
@@ -44,29 +45,38 @@ class WebProcess:
 
     @property
     def store(self) -> JobStore:
-        """The job store."""
-        return self._made()._store
+        """The job store as the current user may see it; whole where nobody asks who sends requests."""
+        whole = self._made()._store
+        has_users = self._settings.auth is not None or is_told_users()
+        return whole.seen_by(current_user()) if has_users else whole
 
     def require_free(self, job_id: str) -> None:
         """
         Refuse an id that a client proposes where the result store has something else of that name.
 
-        The id is the name of the job's folder, which is removed with the job, whatever is in it. Of a job that exists
-        the store tells whether the request is that job's.
+        The id is the name of the job's folder, which is removed with the job, whatever is in it. A job of somebody
+        else is answered like anything else of that name. Of one that the user may see the store tells whether the
+        request is that job's.
 
         Raises:
             JobExistsError: There is something else.
             ResultStoreError: The result store cannot be read.
             JobStoreUnavailableError: The database cannot be reached.
         """
+        if self._is_stored(self._made()._store, job_id):
+            if not self._is_stored(self.store, job_id):
+                raise self.store.job_exists(job_id, f"Job {job_id!r} is somebody else's")
+        elif self.results.holds(job_id):
+            reason = f"{self.results.url} holds something that is named {job_id!r}, as a client would name its job"
+            raise self.store.job_exists(job_id, reason)
+
+    @staticmethod
+    def _is_stored(store: JobStore, job_id: str) -> bool:
         try:
-            self.store.status(job_id)
+            store.status(job_id)
         except UnknownJobError:
-            if self.results.holds(job_id):
-                raise JobExistsError(
-                    f"{self.results.url} holds something that is named {job_id!r}, as a client would name its job",
-                    user_msg=f"The job id {job_id!r} cannot be had. Propose another one.",
-                ) from None
+            return False
+        return True
 
     def submit(self, new_job: NewJob, *, wait: float) -> tuple[str, JobDetails | None]:
         """
@@ -86,7 +96,11 @@ class WebProcess:
         """
         process = self._made()
         seen = process._wakeups.seen()
-        job_id = process._store.submit(new_job, max_waiting=self._settings.max_waiting)
+        job_id = self.store.submit(
+            new_job,
+            max_waiting=self._settings.max_waiting,
+            max_waiting_per_user=self._settings.max_waiting_per_user,
+        )
         return job_id, self._wait(job_id, seen, min(wait, self._settings.sync_timeout)) if wait > 0 else None
 
     def _wait(self, job_id: str, seen: int, seconds: float) -> JobDetails | None:
@@ -94,14 +108,30 @@ class WebProcess:
             return None
         try:
             deadline = time.monotonic() + seconds
-            while not self._store.status(job_id).is_terminal:
+            while not self.store.status(job_id).is_terminal:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
                 seen = self._wakeups.wait(seen, left)
         finally:
             self._sync_waits.release()
-        return self._store.details(job_id)
+        return self.store.details(job_id)
+
+    def owner_by_link(self, job_id: str, parameters: Mapping[str, Sequence[str]]) -> User | None:
+        """
+        For whom a signed link to an output acts: the owner of its job. None: the request is no good one of that kind.
+
+        Args:
+            job_id: Whose results are asked for.
+            parameters: Of the request, by name, each with every value that was given.
+        """
+        if self._signer is None or SIGNATURE not in parameters:
+            return None
+        try:
+            details = self._made()._store.details(job_id)
+        except UnknownJobError:
+            return None
+        return details.user if self._signer.admits(details.job, parameters) else None
 
     def respond(
         self,
@@ -131,12 +161,13 @@ class WebProcess:
             raise error
         settings = self._settings
         lifetime = settings.link_lifetime if settings.output_links == "store" else None
+        sign = None if self._signer is None else partial(self._signer.parameters, job)
         return respond(
             self.results,
             details.result,
             details.request,
             as_returned=not settings.ogc_compliance,
-            links=None if base_url is None else OutputLinks(base_url, job.job_id, lifetime),
+            links=None if base_url is None else OutputLinks(base_url, job.job_id, lifetime, sign),
             prefers_json=prefers_json,
             outputs=outputs,
         )

@@ -15,7 +15,7 @@ _COMMANDS = {
     "up": "Serve pygeoapi with a runner and Prefect, until Ctrl-C.",
     "runner": "Run an external job runner.",
     "deploy": "Create or update the deployments of processes.",
-    "jobs": "List, show and dismiss jobs, and read their logs.",
+    "jobs": "List, show, share and dismiss jobs, and read their logs.",
     "db": "Look after the job store's schema.",
     "doctor": "Check the installation and tell the remedy for what is wrong.",
 }

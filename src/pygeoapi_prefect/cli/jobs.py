@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pygeoapi_prefect.exceptions import InvalidParameterError, JobStoreUnavailableError, UnknownJobError
+from pygeoapi_prefect.identity import grantee_of
 from pygeoapi_prefect.jobs import Job, JobFilter, JobStore
 from pygeoapi_prefect.settings import ManagerSettings
 
@@ -26,7 +27,7 @@ class _Jobs(click.Group):
 
 @click.group(cls=_Jobs)
 def jobs() -> None:
-    """List, show and dismiss jobs, and read their logs. Needs the job store alone, no server."""
+    """List, show, share and dismiss jobs, and read their logs. Needs the job store alone, no server."""
 
 
 def _open(config: str | None) -> tuple[ManagerSettings, JobStore]:
@@ -70,7 +71,9 @@ def list_jobs(
         if as_json:
             click.echo(json.dumps(_to_json(job)))
         else:
-            click.echo(f"{job.job_id}  {job.created:%Y-%m-%d %H:%M:%S}Z  {job.status.value:<10}  {job.process_id}")
+            owner = f"  {job.owner}" if job.owner else ""
+            line = f"{job.job_id}  {job.created:%Y-%m-%d %H:%M:%S}Z  {job.status.value:<10}  {job.process_id}"
+            click.echo(line + owner)
     if number_matched > offset + len(found):
         click.echo(f"There are more. See them with --offset {offset + limit}.", err=True)
 
@@ -79,7 +82,7 @@ def list_jobs(
 @click.argument("job_id")
 @click.pass_obj
 def show(config: str | None, job_id: str) -> None:
-    """Show one job, with its inputs and where Prefect shows it."""
+    """Show one job, with its inputs, whom it is shared with, and where Prefect shows it."""
     from pygeoapi_prefect.prefect_api import PrefectConnection
     from pygeoapi_prefect.runner.presence import Presence
 
@@ -88,12 +91,41 @@ def show(config: str | None, job_id: str) -> None:
     shown = _to_json(details.job) | {
         "request": dict(details.request) | {"inputs": details.readable_inputs()},
         "result": details.result,
+        "shared_with": store.grantees(job_id),
     }
     runner = Presence(settings.data_dir).read_status()
     if details.job.flow_run_id and runner and runner.prefect_api_url:
         connection = PrefectConnection(runner.prefect_api_url, ui_url=runner.prefect_ui_url)
         shown["prefect"] = connection.flow_run_url(details.job.flow_run_id)
     click.echo(json.dumps(shown, indent=2))
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.option("--subject", help="With this subject of an issuer.")
+@click.option("--group", help="With everybody of this group.")
+@click.option("--issuer", help="Of the subject or group; server.manager.auth.issuer by default.")
+@click.option("--remove", is_flag=True, help="Share it with them no more.")
+@click.pass_obj
+def share(
+    config: str | None, job_id: str, subject: str | None, group: str | None, issuer: str | None, remove: bool
+) -> None:
+    """Let others than the owner read a job: its status, its log and its results."""
+    if (subject is None) == (group is None):
+        raise click.UsageError("Name either --subject or --group.")
+    settings, store = _open(config)
+    if issuer is None and settings.auth is not None:
+        issuer = settings.auth.issuer
+    if issuer is None:
+        raise click.UsageError("Name --issuer: the configuration has no server.manager.auth.")
+    grantee = grantee_of(issuer, subject=subject, group=group)
+    if not remove:
+        store.share(job_id, grantee)
+        click.echo(f"{job_id}  shared with {grantee}")
+    elif store.unshare(job_id, grantee):
+        click.echo(f"{job_id}  no longer shared with {grantee}")
+    else:
+        raise click.ClickException(f"Job {job_id} is not shared with {grantee}.")
 
 
 @jobs.command()

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from pygeoapi_prefect.identity.user import User, acting_as, current_user
+from pygeoapi_prefect.identity.user import User, acting_as, current_user, grantee_of, is_told_users
 from pygeoapi_prefect.settings import AuthSettings
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.identity.tokens import TokenVerifier
 
-__all__ = ["User", "acting_as", "current_user", "verifier_of"]
+__all__ = ["User", "acting_as", "current_user", "grantee_of", "is_told_users", "verifier_of"]
 
 
 def verifier_of(settings: AuthSettings | None) -> "TokenVerifier | None":

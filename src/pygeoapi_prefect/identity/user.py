@@ -2,9 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any
+
+
+def user_key(issuer: str, subject: str) -> str:
+    """Issuer and subject as one text. An issuer is a URI, and so has no blank in it."""
+    return f"{issuer} {subject}"
+
+
+def grantee_of(issuer: str, *, subject: str | None = None, group: str | None = None) -> str:
+    """A subject or a group of an issuer as one text. A group of one issuer is not that of another."""
+    return f"user {user_key(issuer, subject)}" if subject is not None else f"group {issuer} {group}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +44,15 @@ class User:
 
     @property
     def key(self) -> str:
-        """Issuer and subject as one text. An issuer is a URI, and so has no blank in it."""
-        return f"{self.issuer} {self.subject}"
+        """Issuer and subject as one text: what jobs are owned by."""
+        return user_key(self.issuer, self.subject)
+
+    @property
+    def grantees(self) -> frozenset[str]:
+        """What jobs that the user may read are shared with: the user, and each of the user's groups."""
+        # what is not printable, no database takes as a text
+        groups = (grantee_of(self.issuer, group=group) for group in self.groups if group.isprintable())
+        return frozenset({grantee_of(self.issuer, subject=self.subject), *groups})
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the token and the administrator's rights."""
@@ -55,12 +72,17 @@ class User:
         return cls(**{**values, **sets})
 
 
-_current: ContextVar[User | None] = ContextVar("user", default=None)
+_current: ContextVar[User | None] = ContextVar("user")
 
 
 def current_user() -> User | None:
     """Whose request is being answered; None: nobody is known."""
-    return _current.get()
+    return _current.get(None)
+
+
+def is_told_users() -> bool:
+    """Whether somebody has said who sends the request, be it that nobody is known; else nobody asks."""
+    return _current in copy_context()
 
 
 @contextmanager

@@ -8,10 +8,11 @@ module             holds
 ``tables``         the tables, their constraints and indexes
 ``database``       engine, transactions, the one door for driver errors, migrations at first use
 ``job_filter``     which jobs are listed
+``access``         whose jobs somebody may list, read and change
 ``queries``        what queries share: words, conditions, rows turned into records
-``*_side``         every query: of clients (web, command line), of runners, of recorders, of callbacks
+``*_side``         every query: of clients (web, command line), of shares, of runners, of recorders, of callbacks
 ``status_info``    a job as the standard's statusInfo
-``store``          :class:`JobStore`: the four sides and what they guarantee together
+``store``          :class:`JobStore`: the five sides and what they guarantee together
 ``wakeups``        :class:`Wakeups`: tells a process at once that jobs have changed
 ``migrations``     alembic's revisions
 =================  ===================================================================================

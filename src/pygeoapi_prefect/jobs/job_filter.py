@@ -76,8 +76,15 @@ class JobFilter:
             max_seconds=max_seconds,
         )
 
-    def conditions(self, now: datetime, *, is_sqlite: bool) -> Iterator[ColumnElement[bool]]:
-        """Conditions on ``ogc_jobs``, each of which an index answers; *now* ends the duration of jobs that run."""
+    def conditions(self, now: datetime, *, by_union: bool) -> Iterator[ColumnElement[bool]]:
+        """
+        Conditions on ``ogc_jobs``, each of which an index answers.
+
+        Args:
+            now: Ends the duration of jobs that run.
+            by_union: Whether an alternative is told as a union: SQLite knows nothing of the values, and would rather
+                read every row than join two indexes.
+        """
         if self.process_ids:
             yield jobs.c.process_id.in_(sorted(self.process_ids))
         if self.statuses:
@@ -88,8 +95,7 @@ class JobFilter:
             yield jobs.c.created <= self.created_until
         if self.min_seconds is not None or self.max_seconds is not None:
             ended, runs = self._durations(now)
-            if is_sqlite:
-                # it knows nothing of the values, and would rather read every row than join two indexes
+            if by_union:
                 yield jobs.c.number.in_(
                     union_all(select(jobs.c.number).where(*ended), select(jobs.c.number).where(*runs))
                 )

@@ -28,6 +28,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from pygeoapi_prefect.exceptions import UnknownJobError
 from pygeoapi_prefect.identity.user import User
+from pygeoapi_prefect.jobs.access import Access
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.records import (
     CallbackKind,
@@ -97,10 +98,13 @@ class Queries:
 
     Args:
         database: Where the jobs are.
+        access: Whose jobs clients may see here; None: everybody's. Queries of runners, recorders and callbacks see
+            all jobs in any case.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, access: Access | None = None) -> None:
         self.database = database
+        self._access = access
 
     def _raised_progress(self, percent: int) -> Any:
         greatest = func.max if self.database.is_sqlite else func.greatest
@@ -180,9 +184,9 @@ def due() -> ColumnElement[bool]:
     return and_(callbacks.c.wanted > callbacks.c.told, callbacks.c.due <= database_epoch())
 
 
-def one(connection: Connection, columns: Sequence[Any], job_id: str) -> Row[Any]:
+def one(connection: Connection, columns: Sequence[Any], job_id: str, *conditions: ColumnElement[bool]) -> Row[Any]:
     # what is not printable, no database takes as a text
-    query = select(*columns).where(jobs.c.job_id == job_id)
+    query = select(*columns).where(jobs.c.job_id == job_id, *conditions)
     row = connection.execute(query).one_or_none() if job_id.isprintable() else None
     if row is None:
         raise UnknownJobError(f"There is no job {job_id!r}")

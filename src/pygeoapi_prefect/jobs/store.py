@@ -4,9 +4,10 @@ from pygeoapi_prefect.jobs.callback_side import CallbackSide
 from pygeoapi_prefect.jobs.client_side import ClientSide
 from pygeoapi_prefect.jobs.recorder_side import RecorderSide
 from pygeoapi_prefect.jobs.runner_side import RunnerSide
+from pygeoapi_prefect.jobs.share_side import ShareSide
 
 
-class JobStore(ClientSide, RunnerSide, RecorderSide, CallbackSide):
+class JobStore(ClientSide, ShareSide, RunnerSide, RecorderSide, CallbackSide):
     """
     The jobs, their logs, and the runners that hold claims.
 
@@ -17,4 +18,5 @@ class JobStore(ClientSide, RunnerSide, RecorderSide, CallbackSide):
 
     Args:
         database: Where the jobs are.
+        access: Whose jobs clients may see; None: everybody's. :meth:`seen_by` makes the others.
     """

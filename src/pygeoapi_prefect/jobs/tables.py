@@ -38,7 +38,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0006"
+REVISION = "0007"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -169,6 +169,8 @@ jobs = Table(
 # what the claim reads: the oldest waiting jobs
 _is_waiting = and_(jobs.c.finished.is_(None), jobs.c.runner_id.is_(None))
 Index("ix_ogc_jobs_waiting", jobs.c.number, postgresql_where=_is_waiting, sqlite_where=_is_waiting)
+# what the limit of waiting jobs of each owner counts
+Index("ix_ogc_jobs_waiting_owner", jobs.c.owner, postgresql_where=_is_waiting, sqlite_where=_is_waiting)
 # what the limits, the sweep of lost runners and the dismissals read: the few held jobs
 _is_held = and_(jobs.c.finished.is_(None), jobs.c.runner_id.is_not(None))
 Index("ix_ogc_jobs_held", jobs.c.runner_id, jobs.c.process_id, postgresql_where=_is_held, sqlite_where=_is_held)
@@ -193,11 +195,22 @@ job_logs = Table(
 idempotency_keys = Table(
     "ogc_idempotency_keys",
     metadata,
+    # that of the job; empty where nobody is known
+    Column("owner", String(512), primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("request_digest", String(64), nullable=False),
     Column("job_id", String(64), ForeignKey("ogc_jobs.job_id", ondelete="CASCADE"), nullable=False),
 )
 Index("ix_ogc_idempotency_keys_job_id", idempotency_keys.c.job_id)
+
+# Who may read a job beside its owner.
+job_shares = Table(
+    "ogc_job_shares",
+    metadata,
+    Column("job_id", String(64), ForeignKey("ogc_jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("grantee", String(1024), primary_key=True),
+)
+Index("ix_ogc_job_shares_grantee", job_shares.c.grantee, job_shares.c.job_id)
 
 runners = Table(
     "ogc_runners",

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +28,7 @@ from pygeoapi_prefect.exceptions import (
     UnknownJobError,
     Violation,
 )
-from pygeoapi_prefect.identity import acting_as
+from pygeoapi_prefect.identity import User, acting_as
 from pygeoapi_prefect.jobs import IdempotencyKey, JobStore
 from pygeoapi_prefect.ogcapi.authentication import user_of
 from pygeoapi_prefect.ogcapi.preferences import Preferences
@@ -70,6 +71,7 @@ class WrappedManager(Protocol):
     def start(self) -> None: ...
     def require_available(self, process_id: str) -> None: ...
     def get_job(self, job_id: str) -> dict[str, Any]: ...
+    def owner_by_link(self, job_id: str, parameters: Mapping[str, Sequence[str]]) -> User | None: ...
     def response_of(
         self,
         job_id: str,
@@ -91,11 +93,18 @@ class WrappedManager(Protocol):
     ) -> Any: ...
 
 
-def within_boundary(function: Callable[..., Answer]) -> Callable[..., Answer]:
+def within_boundary(
+    function: Callable[..., Answer], user_by_link: Callable[..., User | None] | None = None
+) -> Callable[..., Answer]:
     """
     Whatever leaves the function becomes a problem document, and within it the user of the request is the current one.
 
     Mends: stock answers an HTML traceback page to any error that it does not expect (rows B2, B4).
+
+    Args:
+        function: Takes what it is put around, the API, the request, and what the request is for.
+        user_by_link: Takes the API and all that follows, and tells for whom a request acts whose link needs no token;
+            None: it is no such request.
     """
     parameters = inspect.signature(function).parameters
     is_of_job, describes = "job_id" in parameters, "process" in parameters
@@ -107,10 +116,13 @@ def within_boundary(function: Callable[..., Answer]) -> Callable[..., Answer]:
             return function(original, api, request, *args)
         token = _under_way.set(request)
         try:
-            user = user_of(api.manager, request_headers(request), describes=describes)
+            user = None if user_by_link is None else user_by_link(api, request, *args)
+            user = user or user_of(api.manager, request_headers(request), describes=describes)
             if is_of_job and not all(map(_may_be_id, args)):
                 raise UnknownJobError()
-            with acting_as(user):
+            # without authentication somebody unknown is not said to be so: then jobs are everybody's
+            is_told = user is not None or api.manager.verifier is not None
+            with acting_as(user) if is_told else nullcontext():
                 return function(original, api, request, *args)
         except PygeoapiPrefectError as error:
             # get_exception reads the rest from the error under way

@@ -39,7 +39,7 @@ class Page:
         Raises:
             InvalidParameterError: ``limit`` or ``offset`` is no number that it takes.
         """
-        parameters = _parameters_of(request)
+        parameters = parameters_of(request)
         try:
             limit = evaluate_limit(_number(parameters, "limit", least=1), api.config["server"].get("limits", {}), {})
         except ValueError as error:
@@ -85,7 +85,7 @@ class Page:
         return f"{self.url}?{urlencode(query, doseq=True, safe=',:/', quote_via=quote)}"
 
 
-def _parameters_of(request: APIRequest) -> dict[str, list[str]]:
+def parameters_of(request: APIRequest) -> dict[str, list[str]]:
     """Whichever of pygeoapi's fronts received it: their dictionaries have ``getlist`` in common."""
     given: Any = request.params
     return {name: list(given.getlist(name)) for name in given}

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 from pygeoapi.api import API, APIRequest
@@ -10,7 +11,9 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 from werkzeug.wsgi import FileWrapper
 
+from pygeoapi_prefect.identity import User
 from pygeoapi_prefect.ogcapi.boundary import Answer, headers_of, json_text, request_headers, within_boundary
+from pygeoapi_prefect.ogcapi.paging import parameters_of
 from pygeoapi_prefect.results import Response, StoredFile
 from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
@@ -19,7 +22,13 @@ MULTIPART = "multipart/related"
 _PIECE_BYTES = 256 * 1024
 
 
-@within_boundary
+def _owner_by_link(api: API, request: APIRequest, job_id: str) -> User | None:
+    """A link that this server signed acts for its job's owner, whoever follows it, whatever token they send."""
+    owner: User | None = api.manager.owner_by_link(job_id, parameters_of(request))
+    return owner
+
+
+@partial(within_boundary, user_by_link=_owner_by_link)
 def get_job_result(original: Callable[..., Answer], api: API, request: APIRequest, job_id: str) -> Answer:
     """
     Mends: stock hides why a job failed, fails on a dismissed one (row B4), answers JSON results as HTML to clients

@@ -1,7 +1,8 @@
 """Where outputs by reference are to be had."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from pygeoapi_prefect.results.http_headers import quoted, uri
 from pygeoapi_prefect.results.outputs import Output
@@ -18,11 +19,14 @@ class OutputLinks:
         base_url: Of this server.
         job_id: The job.
         lifetime: Seconds that links of the object store are good for; None: there are only links of this server.
+        sign: Gives the parameters of the query that make this server's link to an output good without a token; None:
+            such links need one.
     """
 
     base_url: str
     job_id: str
     lifetime: float | None = None
+    sign: Callable[[str], Mapping[str, str]] | None = None
 
     def link(self, output: Output) -> dict[str, str]:
         """
@@ -42,7 +46,8 @@ class OutputLinks:
             if signed is not None:
                 return signed
         # the parameter of the draft of 2.0; pygeoapi has no route below /results
-        return f"{self.base_url.rstrip('/')}/jobs/{self.job_id}/results?outputs={quote(output.output_id, safe='')}"
+        query = {"outputs": output.output_id, **({} if self.sign is None else self.sign(output.output_id))}
+        return f"{self.base_url.rstrip('/')}/jobs/{self.job_id}/results?{urlencode(query, safe='', quote_via=quote)}"
 
 
 def link_header(link: dict[str, str], output_id: str) -> str:

@@ -22,6 +22,7 @@ from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.process.processor import flow_processes
 from pygeoapi_prefect.references.guard import AddressPolicy
 from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.results.signed_links import LinkSigner
 from pygeoapi_prefect.runner.callbacks import Callbacks
 from pygeoapi_prefect.runner.flow_run_watch import FlowRunWatch
 from pygeoapi_prefect.runner.forkserver import Forkserver
@@ -96,6 +97,7 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
         attempts=settings.callback_attempts,
         timeout=settings.callback_timeout,
         log=service.log,
+        signer=LinkSigner.of(settings),
     )
     service.on_callbacks = callbacks.nudge
     install_signal_handlers(service)

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +16,7 @@ from pygeoapi_prefect.exceptions import ReferenceRefusedError, ResultNotAvailabl
 from pygeoapi_prefect.jobs import Callback, CallbackKind, Job, JobStore
 from pygeoapi_prefect.jobs.status_info import status_info
 from pygeoapi_prefect.results import OutputLinks, ResultStore, respond
+from pygeoapi_prefect.results.signed_links import LinkSigner
 from pygeoapi_prefect.schemas import ResponseForm
 from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 from pygeoapi_prefect.schemas.problems import problem
@@ -45,9 +46,17 @@ class CallFailedError(Exception):
         self.retry_after = retry_after
 
 
-def content_of(callback: Callback, store: JobStore, results: ResultStore) -> tuple[str, bytes]:
+def content_of(
+    callback: Callback, store: JobStore, results: ResultStore, signer: LinkSigner | None = None
+) -> tuple[str, bytes]:
     """
     What a call sends.
+
+    Args:
+        callback: The call.
+        store: Where its job is.
+        results: Where the job's results are.
+        signer: Of links to outputs by reference; None: they are not signed.
 
     Returns:
         Media type and body: of ``successUri`` the results as ``/jobs/{jobId}/results`` answers them to a request for a
@@ -68,7 +77,8 @@ def content_of(callback: Callback, store: JobStore, results: ResultStore) -> tup
     try:
         request = {**details.request, "response": ResponseForm.DOCUMENT.value}
         base_url = details.request.get("base_url")
-        links = OutputLinks(base_url, callback.job.job_id) if base_url else None
+        sign = None if signer is None else partial(signer.parameters, callback.job)
+        links = OutputLinks(base_url, callback.job.job_id, sign=sign) if base_url else None
         response = respond(results, details.result, request, as_returned=False, links=links)
     except ResultNotAvailableError as error:
         raise CallFailedError("the results are gone", is_final=True) from error

@@ -19,6 +19,7 @@ from pygeoapi_prefect.jobs import Callback, CallbackKind, JobStore, LogLine
 from pygeoapi_prefect.jobs.records import utc_now
 from pygeoapi_prefect.references.guard import AddressPolicy, guarded_client
 from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.results.signed_links import LinkSigner
 from pygeoapi_prefect.runner.callback_calls import CallFailedError, content_of, seconds_to_retry, send
 
 LOGGER = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Callbacks:
         attempts: How often the end of a job is told before it is given up.
         timeout: Seconds that a call may take, as a whole.
         log: Adds a line to the log of a job that this runner holds; does nothing where it holds none of that id.
+        signer: Of links to outputs by reference; None: they are not signed.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Callbacks:
         attempts: int,
         timeout: float,
         log: Callable[[str, LogLine], None],
+        signer: LinkSigner | None = None,
     ) -> None:
         self._store = store
         self._results = results
@@ -67,6 +70,7 @@ class Callbacks:
         self._attempts = attempts
         self._timeout = timeout
         self._log = log
+        self._signer = signer
         self._clients: dict[AddressPolicy, httpx.Client] = {}
         self._lock = threading.Lock()
         self._hosts: Counter[str] = Counter()
@@ -163,7 +167,7 @@ class Callbacks:
 
     def _call(self, callback: Callback, client: httpx.Client) -> None:
         try:
-            media_type, body = content_of(callback, self._store, self._results)
+            media_type, body = content_of(callback, self._store, self._results, self._signer)
             send(client, callback, media_type, body)
         except (CallFailedError, UnknownJobError, JobStoreUnavailableError):
             raise

@@ -39,6 +39,7 @@ class ManagerSettings(Section):
         runner: Who starts the runner.
         max_running: Jobs that one runner runs at once.
         max_waiting: Jobs that may wait; one more is refused with 503.
+        max_waiting_per_user: Jobs of one user that may wait; one more is refused with 429. None: no limit of its own.
         max_request_bytes: Size of an execute request; a larger one is refused with 413.
         sync_timeout: Seconds that a synchronous request is waited for.
         max_sync_waits: Synchronous requests that one web process waits for at once; None: half its threads.
@@ -51,7 +52,9 @@ class ManagerSettings(Section):
         prefect_timeout: Seconds that a job waits for a Prefect that cannot be reached before it fails.
         record_backlog: Jobs that may wait to be recorded while Prefect cannot be reached; older ones are given up.
         output_links: Whose links outputs by reference have: this server's, or for files in an object store the store's.
-        link_lifetime: Seconds that a link of the object store is good for.
+        link_lifetime: Seconds that a link is good for which the object store or this server signed.
+        link_secret: By which this server signs links to outputs; None: they need a token where there is *auth*.
+        link_secret_file: Where that is read from.
         monitor_link: Whether the answer of a synchronous execution links to its job.
         allowed_hosts: Hosts that clients may have asked although they are internal, for
             :class:`~pygeoapi_prefect.references.addresses.AddressPolicy`.
@@ -73,6 +76,7 @@ class ManagerSettings(Section):
     runner: Literal["embedded", "external"] = "embedded"
     max_running: int = Field(default_factory=lambda: max(2, os.cpu_count() or 2), ge=1)
     max_waiting: int = Field(default=1000, ge=1)
+    max_waiting_per_user: int | None = Field(default=None, ge=1)
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
     sync_timeout: float = Field(default=20, ge=0)
     max_sync_waits: int | None = Field(default=None, ge=1)
@@ -86,6 +90,8 @@ class ManagerSettings(Section):
     record_backlog: int = Field(default=10_000, ge=0)
     output_links: Literal["server", "store"] = "server"
     link_lifetime: float = Field(default=3600, ge=1, le=7 * 24 * 3600)  # S3 signs no longer ones
+    link_secret: str | None = Field(default=None, min_length=32, repr=False)
+    link_secret_file: Path | None = None
     monitor_link: bool = True
     allowed_hosts: tuple[str, ...] = ()
     reference_max_bytes: int = Field(default=1024**3, ge=1)
@@ -136,6 +142,7 @@ class ManagerSettings(Section):
         values["connection"] = url.render_as_string(hide_password=False)
         values["output_dir"] = _result_store_url(values.get("output_dir"))
         values["data_dir"] = _data_dir(values.get("data_dir"), url, values["output_dir"])
+        values |= _link_secret(values)
         values["processes"] = {
             process_id: process_settings(process_id, resource)
             for process_id, resource in (manager_def.get("processes") or {}).items()
@@ -196,6 +203,18 @@ def _result_store_url(output_dir: Any) -> str:
         raise ConfigurationError(f"{MANAGER_KEY}.output_dir is missing: a folder or an fsspec URL for stored outputs")
     text = str(output_dir)
     return text if "://" in text else str(Path(text).absolute())
+
+
+def _link_secret(values: Mapping[str, Any]) -> dict[str, str]:
+    if not (file := values.get("link_secret_file")):
+        return {}
+    key = f"{MANAGER_KEY}.link_secret_file"
+    if values.get("link_secret"):
+        raise ConfigurationError(f"{key} and {MANAGER_KEY}.link_secret exclude each other")
+    try:
+        return {"link_secret": Path(str(file)).read_text().strip()}
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"{key}: {file} cannot be read: {error}") from error
 
 
 def _data_dir(data_dir: Any, url: URL, output_dir: str) -> Path:
