@@ -122,6 +122,7 @@ class HandledJob:
             create: Any = kind
             handler: ExecutionHandler = create(conf, self._outputs)
             handler.options = settings.options
+            handler.needs_access_token = handler.needs_access_token or settings.needs_access_token
             made.append(handler)
         self._chain = HandlerChain(made, conf["additional_parameters"])
         self._mask.add(self._chain.secrets())

@@ -77,10 +77,13 @@ class HandlerSettings(Section):
     Attributes:
         name: Dotted path of a subclass of :class:`pygeoapi_prefect.handlers.CommonExecutionHandler`.
         options: The handler's own.
+        needs_access_token: Whether the handler gets the access token of who submits a job, if its class does not say
+            so itself.
     """
 
     name: str = Field(pattern=r"^\w+(\.\w+)+$")
     options: Mapping[str, Any] = Field(default_factory=dict)
+    needs_access_token: bool = False
 
 
 class ProcessSettings(Section):
