@@ -1,14 +1,19 @@
 """Laws of the handler that knows its user."""
 
+import logging
 import os
 import time
+from importlib import import_module
 
 import jwt
 import pytest
 
 from pygeoapi_prefect.handlers import AuthenticatedHandler
 from pygeoapi_prefect.handlers.authenticated import UserRequiredError, path_segment
+from pygeoapi_prefect.handlers.handled_job import HandledJob
 from pygeoapi_prefect.process.execution import failed
+from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.settings import HandlerSettings
 
 CLAIMS = {"iss": "https://issuer.example", "sub": "42", "preferred_username": "ada", "exp": time.time() + 600}
 USER = {
@@ -116,6 +121,44 @@ def test_a_job_without_a_needed_token_is_refused(claims, token, words):
     with pytest.raises(UserRequiredError, match="access token") as raised:
         handler(Needy, user={**USER, "claims": claims}, access_token=token).pre_execution_hook()
     assert words in raised.value.client_message
+
+
+class Seen(AuthenticatedHandler):
+    """Logs what it should not, and can be looked at afterwards."""
+
+    last = None
+
+    def pre_execution_hook(self):
+        Seen.last = self
+        super().pre_execution_hook()
+        logging.getLogger("seen").warning("acting with %s", self.access_token)
+
+
+@pytest.mark.parametrize("needs", [False, True])
+def test_the_token_of_a_job(needs, tmp_path, caplog):
+    """A handler finds it in lenv, whatever input has its name; by its entry in the configuration it needs it."""
+    settings = HandlerSettings(name="test_authenticated.Seen", needs_access_token=needs)
+    job = HandledJob(
+        job_id="1",
+        process_id="p",
+        inputs={"access_token": "what the client has sent"},
+        requested_outputs=None,
+        declared_outputs=[],
+        handlers=[settings],
+        store=ResultStore(str(tmp_path)),
+        user=USER,
+        access_token="the-token" if needs else "",
+    )
+    try:
+        job.open()
+        with job.attempt():
+            seen = import_module("test_authenticated").Seen.last
+    finally:
+        job.close()
+    assert seen.needs_access_token is needs
+    assert seen.conf["lenv"].get("access_token") == ("the-token" if needs else None)
+    assert seen.conf["lenv"]["inputs"] == {"access_token": "what the client has sent"}
+    assert caplog.messages == [f"acting with {'***' if needs else ''}"]
 
 
 def test_the_claim_with_the_name():

@@ -8,6 +8,7 @@ module             holds
 ``tables``         the tables, their constraints and indexes
 ``database``       engine, transactions, the one door for driver errors, migrations at first use
 ``job_filter``     which jobs are listed
+``sealing``        what jobs keep secret until they end, encrypted
 ``queries``        what queries share: words, conditions, rows turned into records
 ``*_side``         every query: of clients (web, command line), of runners, of recorders, of callbacks
 ``status_info``    a job as the standard's statusInfo
@@ -25,6 +26,7 @@ from pygeoapi_prefect.jobs.records import (
     IdempotencyKey,
     Job,
     JobDetails,
+    JobSecrets,
     LogLine,
     NewJob,
     Outcome,
@@ -44,6 +46,7 @@ __all__ = [
     "Job",
     "JobDetails",
     "JobFilter",
+    "JobSecrets",
     "JobStore",
     "LogLine",
     "NewJob",

@@ -38,7 +38,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0006"
+REVISION = "0008"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -198,6 +198,14 @@ idempotency_keys = Table(
     Column("job_id", String(64), ForeignKey("ogc_jobs.job_id", ondelete="CASCADE"), nullable=False),
 )
 Index("ix_ogc_idempotency_keys_job_id", idempotency_keys.c.job_id)
+
+# Secret inputs and access tokens, encrypted: from the acceptance of the job to its end, and no longer.
+job_secrets = Table(
+    "ogc_job_secrets",
+    metadata,
+    Column("job_id", String(64), ForeignKey("ogc_jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", Text, nullable=False),
+)
 
 runners = Table(
     "ogc_runners",
