@@ -14,6 +14,7 @@ from prefect import flow, task
 from prefect_dask import DaskTaskRunner
 
 from pygeoapi_prefect import DaskCluster
+from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.process.engine import run_in_pool
 from pygeoapi_prefect.process.execution import failed, successful
 from pygeoapi_prefect.process.orders import JobOrder
@@ -103,7 +104,7 @@ def run_job(
     root.setLevel(logging.DEBUG)
     try:
         processor = load_processor("on-dask", resource)
-        manifest = run_in_pool(processor, order, store, api_url=api_url, began=told.began)
+        manifest = run_in_pool(processor, order, store, api_url=api_url, began=told.began, mask=SecretMask())
         outcome, value = successful(manifest), respond(store, manifest, request, as_returned=True).content
     except Exception as error:
         outcome, value = failed(error), None

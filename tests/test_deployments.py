@@ -16,6 +16,7 @@ from prefect_seen import Prefect
 from prefect_worker import PrefectWorker
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.sealing import KEY_VARIABLE, new_key
 from pygeoapi_prefect.prefect_api import PrefectApi
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.settings import ManagerSettings
@@ -92,7 +93,7 @@ def served(prefect_server, worker, postgresql, tmp_path_factory):
         folder,
         processors=processors,
         manager={"shutdown_grace": 1, "connection": new_database(postgresql), "allowed_hosts": ["127.0.0.1"]},
-        environment={"PREFECT_API_URL": prefect_server.connection.api_url},
+        environment={"PREFECT_API_URL": prefect_server.connection.api_url, KEY_VARIABLE: new_key()},
     )
     not_deployed = {"not-deployed", "unready", "in-the-pool", "pool-sleep"}
     wanted = [process_id for process_id in processors if process_id not in not_deployed]

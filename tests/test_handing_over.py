@@ -1,4 +1,4 @@
-"""Laws of jobs that are handed over to Prefect, of waiting for it, and of secret inputs: on both databases."""
+"""Laws of jobs that are handed over to Prefect, and of waiting for it: on both databases."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -178,34 +178,3 @@ class TestWaiting:
         assert job.problem is not None
         assert job.problem.status == 503
         assert job_store.job(young.job_id).status is JobStatus.ACCEPTED
-
-
-SECRET = {"inputs": {"user": "ada", "password": "hunter22"}, "secret_inputs": ["password"], "outputs": None}
-FORGOTTEN = {**SECRET, "inputs": {"user": "ada", "password": "(secret)"}}
-
-
-@pytest.mark.parametrize("end", ["finish", "dismiss", "lose", "give up"])
-def test_secret_inputs_are_forgotten_at_the_end(job_store: JobStore, end: str) -> None:
-    """However a job ends, its secret inputs are no longer stored then, and were until then."""
-    if end == "give up":
-        job = accepted(job_store, request=SECRET)
-        job_store.explain_waiting(["ndvi"], "The job waits", give_up=-1, reason="It waited too long")
-        assert job_store.details(job.job_id).request == FORGOTTEN
-        return
-    claim = running(job_store, request=SECRET)
-    assert job_store.details(claim.job_id).request == SECRET
-    match end:
-        case "finish":
-            job_store.finish(claim, SUCCESS)
-        case "dismiss":
-            job_store.dismiss(claim.job_id)
-        case "lose":
-            job_store.finish_lost("new", **NOBODY_LIVES, rerun=lambda _: False)
-    assert job_store.details(claim.job_id).request == FORGOTTEN
-
-
-def test_a_job_that_runs_again_keeps_its_secrets(job_store: JobStore) -> None:
-    """It needs them."""
-    claim = running(job_store, request=SECRET)
-    job_store.finish_lost("new", **NOBODY_LIVES, rerun=lambda _: True)
-    assert job_store.details(claim.job_id).request == SECRET

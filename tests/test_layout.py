@@ -21,6 +21,7 @@ MODULES = {
 # one line each, from the bottom to the top; a module imports only from lines above its own
 LAYOUT = [
     "exceptions",
+    "masking",
     "schemas",
     "validation",
     "connection",

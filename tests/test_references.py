@@ -17,6 +17,7 @@ from pygeoapi_prefect.exceptions import (
     ReferenceRefusedError,
     ReferenceTooLargeError,
 )
+from pygeoapi_prefect.jobs import JobSecrets
 from pygeoapi_prefect.process.description import FunctionSignature
 from pygeoapi_prefect.process.flow_runs import flow_run_parameters
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
@@ -177,7 +178,7 @@ def test_limits_travel_with_a_job() -> None:
     """A deployment's flow run fetches by the limits of the configuration of the server."""
     limits = {"allowed_hosts": ["data.example.org"], "max_bytes": 5, "timeout": 7.5}
     handed_over = HandedOver("job-1", "ndvi", {"processor": {"name": "x"}}, {"inputs": {}}, "/storage", limits)
-    assert read_order(handed_over.order_json(), "job-1", {}).reference_limits == limits
+    assert read_order(handed_over.order_json(), "job-1", JobSecrets()).reference_limits == limits
 
 
 @pytest.mark.parametrize("job_id", ["my-job", "My.Job_1", "x" * 64, "c0ffee00-0000-4000-8000-000000000000"])

@@ -18,6 +18,7 @@ RUNNER = textwrap.dedent("""
     from pygeoapi_prefect.exceptions import JobStoreUnavailableError
     from pygeoapi_prefect.jobs import JobStore
     from pygeoapi_prefect.jobs.database import Database
+    from pygeoapi_prefect.jobs.sealing import SecretKeys
     from pygeoapi_prefect.runner.forkserver import Forkserver
     from pygeoapi_prefect.runner.pool_worker import run_worker
     from pygeoapi_prefect.runner.service import RunnerService, install_signal_handlers
@@ -48,7 +49,8 @@ RUNNER = textwrap.dedent("""
         local_api_url = api = None
 
     store = Forgetful(Database(settings.connection, timeout=5))
-    service = RunnerService("runner", settings, resources, store, forkserver, prefect=NoPrefect())
+    keys = SecretKeys(settings)
+    service = RunnerService("runner", settings, resources, store, forkserver, prefect=NoPrefect(), keys=keys)
     install_signal_handlers(service)
     service.run()
 """)

@@ -285,6 +285,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "callback_attempts": 8,
         "callback_timeout": 10,
         "auth": None,
+        "secret_key_file": None,
         "ogc_compliance": True,
         "enable_sync_job_execution": None,
         "enable_async_job_execution": None,
@@ -306,6 +307,8 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "references": "value",
         "handlers": (),
         "roles": (),
+        "secret_inputs": (),
+        "needs_access_token": False,
     }
 
 

@@ -18,6 +18,7 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     │  │  ├─ ReferenceTooLargeError
     │  │  └─ ReferenceUnavailableError 502
     │  ├─ ProcessUnavailableError 503
+    │  ├─ SecretKeyError 503
     │  └─ QueueFullError 503
     │     └─ UserQueueFullError 429
     ├─ IdentityError                                answered with a challenge (RFC 6750)
@@ -36,6 +37,7 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     ├─ ResultNotAvailableError                      (JobResultNotFoundError)
     ├─ UnknownOutputError 404                       (JobResultNotFoundError)
     ├─ ResultStoreError 503
+    ├─ JobSecretsLostError                          of a job that waited
     └─ BackendUnavailableError (ProcessorExecuteError) 503
        ├─ IdentityProviderUnavailableError
        ├─ JobStoreUnavailableError
@@ -244,6 +246,13 @@ class ProcessUnavailableError(ExecutionRefusedError):
     default_client_message = "This process is not available at the moment."
 
 
+class SecretKeyError(ExecutionRefusedError):
+    """There is no key to keep a job's secrets with, or it is none. The message tells how to make one."""
+
+    http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_client_message = "The server cannot keep secret inputs and access tokens at the moment."
+
+
 class QueueFullError(ExecutionRefusedError):
     """As many jobs wait as ``server.manager.max_waiting`` allows."""
 
@@ -410,6 +419,14 @@ class ResultStoreError(PygeoapiPrefectError):
 
     http_status_code = HTTPStatus.SERVICE_UNAVAILABLE
     default_client_message = "The result store cannot be reached. Try again later."
+
+
+class JobSecretsLostError(PygeoapiPrefectError):
+    """The secrets of a job that has waited cannot be opened any more."""
+
+    default_client_message = (
+        "What the request kept secret cannot be read any more: the server's key has changed. Send the request again."
+    )
 
 
 class BackendUnavailableError(PygeoapiPrefectError, host.ProcessorExecuteError):

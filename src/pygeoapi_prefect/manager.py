@@ -23,11 +23,12 @@ from pygeoapi_prefect.exceptions import (
 )
 from pygeoapi_prefect.identity import User, current_user, verifier_of
 from pygeoapi_prefect.identity.roles import require_role
-from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobStore, NewJob
+from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobSecrets, JobStore, NewJob
 from pygeoapi_prefect.jobs.queries import ELSEWHERE
+from pygeoapi_prefect.jobs.sealing import SecretKeys
 from pygeoapi_prefect.ogcapi.execution import Execution
 from pygeoapi_prefect.ogcapi.preferences import Preferences
-from pygeoapi_prefect.process.processor import is_flow, load_processor, requests_described
+from pygeoapi_prefect.process.processor import is_flow, load_processor, needs_access_token, requests_described
 from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.runner.supervisor import Supervisor
 from pygeoapi_prefect.schemas import JobControlOption, JobStatus, ResponseForm
@@ -84,9 +85,11 @@ class PrefectManager(BaseManager):
         self.verifier = verifier_of(self.settings.auth)
         self.unavailable: dict[str, str] = {}
         self._web_process = WebProcess(self.settings)
+        self._keys = SecretKeys(self.settings)
         self._descriptions: dict[str, Mapping[str, Any]] = {}
         self._validators: dict[str, RequestValidator] = {}
         self._secret_inputs: dict[str, list[str]] = {}
+        self._wants_token: set[str] = set()
         self._flow_processes: set[str] = set()
         for process_id in list(self.processes):
             self._describe(process_id)
@@ -125,6 +128,8 @@ class PrefectManager(BaseManager):
             processor = self.get_processor(process_id)
             self._descriptions[process_id] = processor.metadata
             self._secret_inputs[process_id] = secret_inputs(processor.metadata)
+            if needs_access_token(process_id, self.settings.process(process_id)):
+                self._wants_token.add(process_id)
             self._validators[process_id] = RequestValidator(
                 process_id, requests_described(processor), strict=self.settings.process(process_id).validate_inputs
             )
@@ -209,6 +214,7 @@ class PrefectManager(BaseManager):
             IdentityError: The current user may not execute the process.
             SyncWaitEndedError: It goes on, but cannot be waited for, and the process has no asynchronous mode.
             JobStoreUnavailableError: The database cannot be reached.
+            SecretKeyError: There are secrets, and no key to keep them with.
         """
         self._require_user()
         self.require_available(process_id)
@@ -217,17 +223,17 @@ class PrefectManager(BaseManager):
         self.start()
         if job_id is not None:
             self._web_process.require_free(job_id)
+        job_id = job_id or str(uuid.uuid4())
+        user = current_user()
+        secrets = self._secrets_of(process_id, request["inputs"], user)
         new_job = NewJob(
-            job_id=job_id or str(uuid.uuid4()),
+            job_id=job_id,
             process_id=process_id,
-            request={
-                **request,
-                "secret_inputs": self._secret_inputs[process_id],
-                **({"base_url": base_url} if request["subscriber"] else {}),
-            },
+            request={**secrets.hide(request), **({"base_url": base_url} if request["subscriber"] else {})},
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
             idempotency_key=idempotency_key,
-            user=current_user(),
+            user=user,
+            sealed=self._keys.seal(job_id, secrets) if secrets else None,
         )
         options = self._descriptions[process_id].get("jobControlOptions") or [JobControlOption.SYNC_EXECUTE]
         may_run_async = JobControlOption.ASYNC_EXECUTE in options
@@ -252,6 +258,16 @@ class PrefectManager(BaseManager):
             else self._web_process.respond(ended, base_url=base_url, prefers_json=prefers_json),
             applied=tuple(applied),
         )
+
+    def _secrets_of(self, process_id: str, inputs: Mapping[str, Any], user: User | None) -> JobSecrets:
+        """What nobody but the job may read of a request."""
+        names = self._secret_inputs[process_id]
+        token = user.token if user is not None and process_id in self._wants_token else ""
+        return JobSecrets({name: inputs[name] for name in names if name in inputs}, token)
+
+    def secret_inputs(self, process_id: str) -> list[str]:
+        """Ids of the inputs that nobody but the job may read."""
+        return self._secret_inputs[process_id]
 
     def _is_run_by_prefect(self, process_id: str) -> bool:
         """Then the flow run is there in any case, and must come to its end there too."""

@@ -17,6 +17,7 @@ _COMMANDS = {
     "deploy": "Create or update the deployments of processes.",
     "jobs": "List, show, share and dismiss jobs, and read their logs.",
     "db": "Look after the job store's schema.",
+    "secrets": "Make keys for the secrets of jobs.",
     "doctor": "Check the installation and tell the remedy for what is wrong.",
 }
 

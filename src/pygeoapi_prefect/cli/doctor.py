@@ -1,5 +1,6 @@
 """``pygeoapi plugins prefect doctor``."""
 
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pygeoapi_prefect.exceptions import (
     JobStoreUnavailableError,
     PygeoapiPrefectError,
     ResultStoreError,
+    SecretKeyError,
 )
 from pygeoapi_prefect.settings import ManagerSettings
 
@@ -56,6 +58,7 @@ def examine(manager_def: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("configuration", f"server.manager and {len(settings.processes)} processes are well formed")
     yield from _processors(manager_def)
     yield from _tokens(settings)
+    yield from _secrets(settings, manager_def)
     yield from _job_store(settings)
     yield _result_store(settings)
     yield _data_folder(settings)
@@ -104,6 +107,43 @@ def _tokens(settings: ManagerSettings) -> Iterator[Finding]:
     except IdentityProviderUnavailableError as error:
         remedy = "Correct server.manager.auth.issuer or .jwks_url, or start it. Until then all tokens are answered 503."
         yield Finding(subject, str(error), remedy)
+
+
+def _secrets(settings: ManagerSettings, manager_def: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether what must stay secret can be kept; nothing where no process has any."""
+    from pygeoapi_prefect.jobs.sealing import SecretKeys
+
+    keeping = [
+        process_id
+        for process_id, resource in (manager_def.get("processes") or {}).items()
+        if _keeps_secrets(process_id, resource, settings)
+    ]
+    if not keeping:
+        return
+    keys = SecretKeys(settings)
+    whose = f"of {', '.join(keeping)}"
+    make_one = "Make a key: `pygeoapi plugins prefect secrets new-key`. Requests with secrets are refused until then."
+    try:
+        keys.check()
+    except SecretKeyError as error:
+        yield Finding("secrets", f"{whose}: {error}", make_one)
+        return
+    if keys.file is not None and keys.file.exists() and keys.file.stat().st_mode & stat.S_IRWXO:
+        yield Finding("secrets", f"everybody on this host can read {keys.file}", f"Run `chmod o= {keys.file}`.")
+        return
+    yield Finding("secrets", f"{whose} are sealed with the key in {keys.place}")
+
+
+def _keeps_secrets(process_id: str, resource: Mapping[str, Any], settings: ManagerSettings) -> bool:
+    from pygeoapi_prefect.process.processor import load_processor, needs_access_token
+    from pygeoapi_prefect.validation import secret_inputs
+
+    try:
+        description = load_processor(process_id, resource).metadata
+        return bool(secret_inputs(description)) or needs_access_token(process_id, settings.process(process_id))
+    except Exception:
+        # told above
+        return False
 
 
 def _job_store(settings: ManagerSettings) -> Iterator[Finding]:

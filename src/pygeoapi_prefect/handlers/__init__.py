@@ -6,7 +6,8 @@ prepare before the process runs, change each output before it is stored, and pub
 :class:`ExecutionHandler` says what each hook may rely on.
 """
 
+from pygeoapi_prefect.handlers.authenticated import AuthenticatedHandler
 from pygeoapi_prefect.handlers.common import CommonExecutionHandler
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 
-__all__ = ["CommonExecutionHandler", "ExecutionHandler"]
+__all__ = ["AuthenticatedHandler", "CommonExecutionHandler", "ExecutionHandler"]

@@ -1,11 +1,12 @@
 """Several handlers as one."""
 
 import logging
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from pygeoapi_prefect.handlers.common import VALUES_SET
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
+from pygeoapi_prefect.masking import texts_in
 
 LOGGER = logging.getLogger(__name__)
 
@@ -80,16 +81,4 @@ class HandlerChain:
 
     def secrets(self) -> frozenset[str]:
         """The texts that nobody shall see."""
-        return frozenset(text for handler in self._handlers for text in _texts(handler.get_secrets()))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        if value.strip():
-            yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _texts(one)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for one in value:
-            yield from _texts(one)
+        return frozenset(text for handler in self._handlers for text in texts_in(handler.get_secrets()))

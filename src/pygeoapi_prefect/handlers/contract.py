@@ -34,18 +34,22 @@ class ExecutionHandler:
         conf: ``lenv``: ``job_id`` and ``usid``, ``process_id`` and ``Identifier``, ``inputs`` as the client sent them,
             each input by its own name as well where nothing else has that name, ``user`` (``issuer``, ``subject``,
             ``name``, ``roles``, ``groups`` and ``claims`` of who submitted the job, verified; None where nobody is
-            known), ``message``, and ``tool_logs``: the folder where external tools leave their log files. ``main``:
-            ``tmpPath``, the scratch folder, and ``tmpUrl``, the URL of the result store. ``auth_env``: empty.
+            known), ``access_token`` (theirs, verified; only where a handler needs it and there is one), ``message``,
+            and ``tool_logs``: the folder where external tools leave their log files. ``main``: ``tmpPath``, the
+            scratch folder, and ``tmpUrl``, the URL of the result store. ``auth_env``: empty.
             ``additional_parameters``: what the handlers' :meth:`get_additional_parameters` gave, once
             :meth:`pre_execution_hook` has run.
         outputs: The requested outputs by id, each with what the request says of it; all that the process declares
             where the request names none.
         options: From the configuration; set before the first hook, but after ``__init__``.
+        needs_access_token: Whether the user's access token is kept for the job, encrypted, until it ends. The class
+            says so, or the handler's entry in the configuration, and then the instance does from its first hook on.
     """
 
     conf: dict[str, Any]
     outputs: dict[str, Any]
     options: Mapping[str, Any] = MappingProxyType({})
+    needs_access_token: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """

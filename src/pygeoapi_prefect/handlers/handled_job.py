@@ -12,11 +12,11 @@ from typing import Any
 from pygeoapi_prefect.handlers.chain import HandlerChain
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 from pygeoapi_prefect.handlers.loading import load_handlers
-from pygeoapi_prefect.handlers.masking import SecretMask
 from pygeoapi_prefect.handlers.outputs import kept_outputs, output_of, shown_output
 from pygeoapi_prefect.handlers.usage import UsageMeter
 from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.jobs.records import MAX_LOG_LINES
+from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.results.store import ResultStore
 from pygeoapi_prefect.settings import HandlerSettings
 
@@ -47,6 +47,8 @@ class HandledJob:
         handlers: Of the process, outermost first.
         store: The result store.
         user: Who submitted the job; None: nobody is known.
+        access_token: Theirs, where the process keeps it for its handlers; else empty.
+        mask: Of the job; the handlers' secrets are added to it. None: it has no others.
         drain: Waits until all that the job has printed is logged.
     """
 
@@ -61,6 +63,8 @@ class HandledJob:
         handlers: Sequence[HandlerSettings],
         store: ResultStore,
         user: Mapping[str, Any] | None = None,
+        access_token: str = "",
+        mask: SecretMask | None = None,
         drain: Callable[[], None] = lambda: None,
     ) -> None:
         self._job_id = job_id
@@ -70,9 +74,10 @@ class HandledJob:
         self._handlers = handlers
         self._store = store
         self._user = user
+        self._access_token = access_token
         self._drain = drain
         self._chain = HandlerChain(())
-        self._mask = SecretMask()
+        self._mask = SecretMask() if mask is None else mask
         self._log = _KeptLog()
         self._tool_logs = Path()
         self._is_open = False
@@ -122,6 +127,7 @@ class HandledJob:
             create: Any = kind
             handler: ExecutionHandler = create(conf, self._outputs)
             handler.options = settings.options
+            handler.needs_access_token = kind.needs_access_token or settings.needs_access_token
             made.append(handler)
         self._chain = HandlerChain(made, conf["additional_parameters"])
         self._mask.add(self._chain.secrets())
@@ -130,10 +136,6 @@ class HandledJob:
         """Leave logs alone again."""
         self._log.end()
         self._mask.end()
-
-    def masked(self, text: str) -> str:
-        """*text* without the handlers' secrets."""
-        return self._mask.text(text)
 
     @contextmanager
     def attempt(self, *, is_last: Callable[[], bool] = lambda: True) -> Iterator[None]:
@@ -211,6 +213,7 @@ class HandledJob:
             "user": None if self._user is None else dict(self._user),
             "message": MESSAGE_RUNNING,
             "tool_logs": str(self._tool_logs),
+            **({"access_token": self._access_token} if self._access_token else {}),
         }
         inputs = {name: value for name, value in self._inputs.items() if name not in _NEVER_INPUTS}
         return {

@@ -9,6 +9,7 @@ module             holds
 ``database``       engine, transactions, the one door for driver errors, migrations at first use
 ``job_filter``     which jobs are listed
 ``access``         whose jobs somebody may list, read and change
+``sealing``        what jobs keep secret until they end, encrypted
 ``queries``        what queries share: words, conditions, rows turned into records
 ``*_side``         every query: of clients (web, command line), of shares, of runners, of recorders, of callbacks
 ``status_info``    a job as the standard's statusInfo
@@ -26,6 +27,7 @@ from pygeoapi_prefect.jobs.records import (
     IdempotencyKey,
     Job,
     JobDetails,
+    JobSecrets,
     LogLine,
     NewJob,
     Outcome,
@@ -45,6 +47,7 @@ __all__ = [
     "Job",
     "JobDetails",
     "JobFilter",
+    "JobSecrets",
     "JobStore",
     "LogLine",
     "NewJob",

@@ -23,7 +23,7 @@ from pygeoapi_prefect.jobs.queries import (
     waiting,
 )
 from pygeoapi_prefect.jobs.records import Claim, JobDetails, Outcome, utc_now
-from pygeoapi_prefect.jobs.tables import jobs
+from pygeoapi_prefect.jobs.tables import job_secrets, jobs
 from pygeoapi_prefect.schemas import JobStatus
 
 _CLAIM_LOCK = 0x6F67635F636C6D
@@ -143,6 +143,12 @@ class Claims(Queries):
             )
         )
 
+    def sealed_secrets(self, claim: Claim) -> str | None:
+        """Those of a claimed job, as its :class:`NewJob` had them; None: it has none, has ended or was claimed anew."""
+        query = select(job_secrets.c.sealed).join(jobs, jobs.c.job_id == job_secrets.c.job_id).where(held_by(claim))
+        with self.database.read() as connection:
+            return connection.scalar(query)
+
     def begin(self, claim: Claim) -> bool:
         """Prefect has started a job that was handed over: it runs. False for an old claim, or when it runs already."""
         now = utc_now()
@@ -243,7 +249,7 @@ class Claims(Queries):
                 .returning(*TOLD)
             ).all()
             self._tell(connection, [*failed, *explained])
-            self._forget_secrets(connection, late)
+            self._forget_secrets(connection, failed)
             self._notify(connection, ENDED)
         return len(failed)
 

@@ -59,7 +59,7 @@ from pygeoapi_prefect.jobs.records import (
     NewJob,
     utc_now,
 )
-from pygeoapi_prefect.jobs.tables import cleanups, idempotency_keys, job_logs, jobs, recordings
+from pygeoapi_prefect.jobs.tables import cleanups, idempotency_keys, job_logs, job_secrets, jobs, recordings
 from pygeoapi_prefect.schemas import JobStatus
 
 
@@ -159,6 +159,8 @@ class ClientSide(Queries):
             if inserted and new_job.idempotency_key is not None:
                 key = {"owner": _key_owner(new_job), **asdict(new_job.idempotency_key), "job_id": new_job.job_id}
                 connection.execute(insert(idempotency_keys).values(key))
+            if inserted and new_job.sealed is not None:
+                connection.execute(insert(job_secrets).values(job_id=new_job.job_id, sealed=new_job.sealed))
             if inserted and subscriber:
                 self._subscribe(connection, new_job.job_id, subscriber)
             self._notify(connection, WORK)
@@ -198,6 +200,7 @@ class ClientSide(Queries):
                 update(jobs).where(jobs.c.job_id == job_id, not_ended()).values(values).returning(*TOLD)
             ).all()
             self._tell(connection, changed)
+            self._forget_secrets(connection, changed)
             self._notify(connection, ENDED)
         return len(changed) == 1
 
@@ -284,7 +287,7 @@ class ClientSide(Queries):
             if row.recorded:
                 self._want_recorded(connection, [row])
             self._tell(connection, [row])
-            self._forget_secrets(connection, [job_id])
+            self._forget_secrets(connection, [row])
             self._notify(connection, ENDED)
         return to_job(row)
 

@@ -12,14 +12,12 @@ from sqlalchemy import (
     Float,
     Insert,
     Row,
-    Text,
     and_,
     delete,
     func,
     insert,
     select,
     text,
-    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -37,7 +35,7 @@ from pygeoapi_prefect.jobs.records import (
     JobDetails,
     Problem,
 )
-from pygeoapi_prefect.jobs.tables import callbacks, jobs, recordings
+from pygeoapi_prefect.jobs.tables import callbacks, job_secrets, jobs, recordings
 from pygeoapi_prefect.schemas import JobStatus
 
 CHANNEL = "ogc_jobs"
@@ -143,17 +141,11 @@ class Queries:
         if by_status:
             self._notify(connection, WORK)
 
-    def _forget_secrets(self, connection: Connection, job_ids: Sequence[str]) -> None:
-        """Replace the secret inputs of jobs that have ended: nobody needs them any more."""
-        request = type_coerce(jobs.c.request, Text)
-        rows = connection.execute(
-            select(*DETAILS).where(jobs.c.job_id.in_(job_ids), request.like('%"secret_inputs": ["%'))
-        ).all()
-        for row in rows:
-            inputs = to_details(row).readable_inputs()
-            connection.execute(
-                update(jobs).where(jobs.c.job_id == row.job_id).values(request={**row.request, "inputs": inputs})
-            )
+    def _forget_secrets(self, connection: Connection, ended: Sequence[Row[Any]]) -> None:
+        """Erase the secrets of jobs that have ended; *ended* has :data:`TOLD`."""
+        job_ids = [row.job_id for row in ended if row.status.is_terminal]
+        if job_ids:
+            connection.execute(delete(job_secrets).where(job_secrets.c.job_id.in_(job_ids)))
 
     def _notify(self, connection: Connection, change: str) -> None:
         if not self.database.is_sqlite:

@@ -18,6 +18,9 @@ from pygeoapi_prefect.identity.user import User
 from pygeoapi_prefect.references.addresses import without_secrets
 from pygeoapi_prefect.schemas import JobStatus
 
+HIDDEN = "(secret)"
+"""What is shown of an input that nobody may read."""
+
 MAX_LOG_LINES = 10_000
 """A job's log has no more, wherever it comes from."""
 
@@ -42,6 +45,44 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSecrets:
+    """
+    What nobody but the job itself may read.
+
+    Attributes:
+        inputs: The secret ones of the execute request, by their ids.
+        access_token: Of who submitted the job, where its process asks for it; else empty.
+    """
+
+    inputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    access_token: str = field(default="", repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.inputs or self.access_token)
+
+    def hide(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The execute request without them: all that others see. It tells which there are."""
+        hidden = dict.fromkeys(self.inputs, HIDDEN)
+        return {
+            **request,
+            "inputs": {**(request.get("inputs") or {}), **hidden},
+            "secret_inputs": list(self.inputs),
+            **({"has_access_token": True} if self.access_token else {}),
+        }
+
+    def fill(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The execute request with them."""
+        return {**request, "inputs": {**(request.get("inputs") or {}), **self.inputs}}
+
+    def to_json(self) -> dict[str, Any]:
+        return {"inputs": dict(self.inputs), "access_token": self.access_token}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "JobSecrets":
+        return cls(values["inputs"], values["access_token"])
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """
     A job that is not stored yet.
@@ -49,12 +90,13 @@ class NewJob:
     Attributes:
         job_id: Unique in the job store; at most 64 characters.
         process_id: Key of the process in the configuration.
-        request: The execute request: ``inputs``, ``outputs``, ``response``, and ``secret_inputs``, the names of those
-            that Prefect does not get. JSON. ``subscriber``, URLs by :class:`CallbackKind`, is stored apart: the process
-            and the operators see the rest.
+        request: The execute request: ``inputs``, with :data:`HIDDEN` in the place of secret ones, ``outputs``,
+            ``response``, and what :meth:`JobSecrets.hide` adds. JSON. ``subscriber``, URLs by :class:`CallbackKind`, is
+            stored apart: the process and the operators see the rest.
         recorded: Whether the job shall be recorded in Prefect.
         idempotency_key: Kept as long as the job; None: each request makes a job.
         user: Who submits it; None: nobody is known.
+        sealed: Its secrets, encrypted; None: it has none.
     """
 
     job_id: str
@@ -64,6 +106,7 @@ class NewJob:
     created: datetime = field(default_factory=utc_now)
     idempotency_key: IdempotencyKey | None = None
     user: User | None = None
+    sealed: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +244,11 @@ class JobDetails:
     result: Mapping[str, Any] | None
     user: User | None = None
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether :class:`JobSecrets` belong to it, until it ends."""
+        return bool(self.request.get("secret_inputs") or self.request.get("has_access_token"))
+
     def readable_inputs(self) -> dict[str, Any]:
         """The inputs, with those that nobody shall read replaced."""
         return readable_inputs(self.request)
@@ -212,7 +260,7 @@ def readable_inputs(request: Mapping[str, Any]) -> dict[str, Any]:
     secret = set(request.get("secret_inputs") or ())
     if not isinstance(inputs, Mapping):
         return {}
-    return {name: "(secret)" if name in secret else _readable(value) for name, value in inputs.items()}
+    return {name: HIDDEN if name in secret else _readable(value) for name, value in inputs.items()}
 
 
 def _readable(value: Any) -> Any:

@@ -153,7 +153,7 @@ class RunnerSide(Claims):
         with self.database.write() as connection:
             finished = connection.execute(update(jobs).where(held_by(claim)).values(values).returning(*TOLD)).all()
             self._tell(connection, finished)
-            self._forget_secrets(connection, [claim.job_id])
+            self._forget_secrets(connection, finished)
             self._notify(connection, ENDED)
         return len(finished) == 1
 
@@ -256,9 +256,9 @@ class RunnerSide(Claims):
                 ).one_or_none()
                 if changed is not None:
                     self._tell(connection, [changed])
+                    self._forget_secrets(connection, [changed])
                     lost.append(to_job(changed))
             if lost:
-                self._forget_secrets(connection, [job.job_id for job in lost if job.status.is_terminal])
                 self._notify(connection, ENDED)
         return lost
 

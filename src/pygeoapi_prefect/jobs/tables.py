@@ -38,7 +38,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0007"
+REVISION = "0008"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -211,6 +211,14 @@ job_shares = Table(
     Column("grantee", String(1024), primary_key=True),
 )
 Index("ix_ogc_job_shares_grantee", job_shares.c.grantee, job_shares.c.job_id)
+
+# Secret inputs and access tokens, encrypted: from the acceptance of the job to its end, and no longer.
+job_secrets = Table(
+    "ogc_job_secrets",
+    metadata,
+    Column("job_id", String(64), ForeignKey("ogc_jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed", Text, nullable=False),
+)
 
 runners = Table(
     "ogc_runners",

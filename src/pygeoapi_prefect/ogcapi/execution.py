@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from pygeoapi.api.pubsub import publish_message
 
 from pygeoapi_prefect.exceptions import MalformedRequestError, RequestTooLargeError, UnsupportedMediaTypeError
 from pygeoapi_prefect.jobs import IdempotencyKey, Job
+from pygeoapi_prefect.jobs.records import HIDDEN
 from pygeoapi_prefect.jobs.status_info import status_info
 from pygeoapi_prefect.ogcapi.boundary import Answer, json_answer, request_headers, within_boundary
 from pygeoapi_prefect.ogcapi.preferences import Preferences
@@ -59,7 +60,7 @@ def execute_process(original: Callable[..., Answer], api: API, request: APIReque
         body,
         Preferences.parse(request_headers(request).getlist("Prefer")),
         job_id=_proposed_job_id(body),
-        idempotency_key=_idempotency_key(request, process_id, body),
+        idempotency_key=_idempotency_key(request, process_id, body, hidden=manager.secret_inputs(process_id)),
         base_url=api.base_url,
         prefers_json=prefers_json(request),
     )
@@ -124,8 +125,14 @@ def _proposed_job_id(body: Mapping[str, Any]) -> str | None:
     return job_id
 
 
-def _idempotency_key(request: APIRequest, process_id: str, body: Mapping[str, Any]) -> IdempotencyKey | None:
-    """Source: draft-ietf-httpapi-idempotency-key-header, a quoted string; without quotes it is taken as it is."""
+def _idempotency_key(
+    request: APIRequest, process_id: str, body: Mapping[str, Any], *, hidden: Collection[str]
+) -> IdempotencyKey | None:
+    """
+    Source: draft-ietf-httpapi-idempotency-key-header, a quoted string; without quotes it is taken as it is.
+
+    Of the inputs that are *hidden* only the names count: from a digest a short password can be guessed.
+    """
     value: str | None = request_headers(request).get("Idempotency-Key")
     if value is None:
         return None
@@ -136,5 +143,7 @@ def _idempotency_key(request: APIRequest, process_id: str, body: Mapping[str, An
         raise MalformedRequestError(
             user_msg=f"The Idempotency-Key must be 1 to {MAX_KEY_CHARACTERS} printable characters."
         )
+    if isinstance(inputs := body.get("inputs"), Mapping):
+        body = {**body, "inputs": {name: HIDDEN if name in hidden else value for name, value in inputs.items()}}
     digest = hashlib.sha256(json.dumps([process_id, body], sort_keys=True).encode())
     return IdempotencyKey(key, digest.hexdigest())

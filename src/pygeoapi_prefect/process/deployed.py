@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,8 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_flow_run
 
-from pygeoapi_prefect.jobs.records import Outcome
+from pygeoapi_prefect.jobs.records import JobSecrets, Outcome
+from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.process.engine import flow_of_job, read_block, read_document, with_parameters
 from pygeoapi_prefect.process.execution import failed, successful
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
@@ -56,18 +57,21 @@ def _flow_of_this_run() -> Flow[..., Any]:
     try:
         store = _storage(str(parameters["storage"]))
         order = _order(store, job_id)
+        mask = SecretMask(order.secrets)
+        # to the end of the process, which runs nothing else
+        mask.begin()
     except Exception as error:
         # also where Prefect loads the flow of a job that has ended, for its hooks
         return _unable(error, list(parameters))
     _use_scratch_folder()
     try:
         processor = load_processor(order.process_id, order.resource)
-        handled = handled_job(order, processor.metadata, store, drain=_flush)
+        handled = handled_job(order, processor.metadata, store, mask=mask, drain=_flush)
 
         def begin(flow_run_id: UUID) -> None:
             if handled is not None:
                 handled.open()
-            report_to(_ProgressArtifact(flow_run_id, str if handled is None else handled.masked))
+            report_to(_ProgressArtifact(flow_run_id, mask.text))
 
         return flow_of_job(
             processor,
@@ -79,10 +83,12 @@ def _flow_of_this_run() -> Flow[..., Any]:
             failed=lambda error: _leave(store, job_id, failed(error)),
             parameters=list(parameters),
             handled=handled,
+            mask=mask,
         )
     except Exception as error:
-        _leave(store, job_id, failed(error))
-        return _unable(error, list(parameters))
+        shown = mask.error(error)
+        _leave(store, job_id, failed(shown))
+        return _unable(shown, list(parameters))
 
 
 def _use_scratch_folder() -> None:
@@ -114,9 +120,10 @@ def _storage(place: str) -> ResultStore:
 
 def _order(store: ResultStore, job_id: str) -> JobOrder:
     data = store.get(HandedOver.order_location_of(job_id))
-    secrets: Mapping[str, Any] = {}
+    secrets = JobSecrets()
     if json.loads(data)["has_secrets"]:
-        secrets = json.loads(read_document(f"secret/{HandedOver.secret_block_of(job_id)}")["value"])
+        block = read_document(f"secret/{HandedOver.secret_block_of(job_id)}")
+        secrets = JobSecrets.from_json(json.loads(block["value"]))
     return read_order(data, job_id, secrets)
 
 

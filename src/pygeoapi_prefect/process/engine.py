@@ -35,6 +35,7 @@ from prefect.settings import (
 from pygeoapi.process.base import BaseProcessor
 
 from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError, PrefectUnavailableError
+from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.process.dask import DaskCluster
 from pygeoapi_prefect.process.execution import JobStopped, execute_plain
 from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
@@ -60,6 +61,7 @@ def flow_of_job(
     parameters: Sequence[str] = ("job_id", "inputs"),
     result_folder: Path | None = None,
     handled: "HandledJob | None" = None,
+    mask: SecretMask,
 ) -> Flow[..., None]:
     """
     The flow that executes one job.
@@ -75,6 +77,7 @@ def flow_of_job(
         parameters: Names of the flow run's parameters, which are only shown.
         result_folder: Where Prefect persists results of flows that do not say where; None: Prefect finds out.
         handled: The job with its handlers, opened; None: it has none.
+        mask: Of the job.
 
     Raises:
         InvalidInputsError: The inputs do not fit, or choose a cluster that is of no use.
@@ -93,8 +96,12 @@ def flow_of_job(
             with nullcontext() if handled is None else handled.attempt(is_last=is_last):
                 yield
         except Exception as error:
-            failed(error)
-            raise
+            # Prefect shows it to everybody
+            shown = mask.error(error)
+            failed(shown)
+            if shown is error:
+                raise
+            raise shown from None
         except (JobStopped, TerminationSignal):
             stopped()
             raise
@@ -225,6 +232,7 @@ def run_in_pool(
     api_url: str | None,
     began: Callable[[UUID], None],
     handled: "HandledJob | None" = None,
+    mask: SecretMask,
 ) -> Mapping[str, Any]:
     """
     Run a job as a flow run in this process.
@@ -236,6 +244,7 @@ def run_in_pool(
         api_url: Of the local Prefect server; None: as Prefect's own settings say.
         began: Called with the flow run's id when the work begins.
         handled: The job with its handlers, opened; None: it has none.
+        mask: Of the job.
 
     Returns:
         The manifest.
@@ -256,6 +265,7 @@ def run_in_pool(
         stopped=lambda: os._exit(0),
         result_folder=_default_result_folder(api_url),
         handled=handled,
+        mask=mask,
     )
     flow_run = _create_flow_run(client, flow, order)
     began(flow_run.id)

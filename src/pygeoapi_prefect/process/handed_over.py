@@ -2,8 +2,8 @@
 What travels between a runner and the flow run of a deployment.
 
 Everything but what Prefect shows goes through the result storage of the process, which both reach: the order (the
-process's configuration and the request; either may be large, and neither is for everybody), and the outcome. Secret
-inputs go through a Secret block of Prefect, which lives as long as the job.
+process's configuration and the request; either may be large, and neither is for everybody), and the outcome. Secrets
+go through a Secret block of Prefect, which lives as long as the job.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pygeoapi_prefect.jobs.records import JobSecrets
 from pygeoapi_prefect.process.orders import JobOrder
 
 _FOLDER = "flow-run"
@@ -26,10 +27,11 @@ class HandedOver:
 
     Attributes:
         resource: The process's entry under ``resources`` of the configuration.
-        request: The execute request.
+        request: The execute request without its secrets.
         storage: Where order and outcome are: a block ``<slug>/<name>``, a folder or an fsspec URL.
         reference_limits: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has them.
         user: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
+        secrets: Of the job.
     """
 
     job_id: str
@@ -39,6 +41,7 @@ class HandedOver:
     storage: str
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
     user: Mapping[str, Any] | None = None
+    secrets: JobSecrets = field(default_factory=JobSecrets, repr=False)
 
     @staticmethod
     def folder_of(job_id: str) -> str:
@@ -68,20 +71,13 @@ class HandedOver:
     def secret_block(self) -> str:
         return self.secret_block_of(self.job_id)
 
-    def secret_inputs(self) -> dict[str, Any]:
-        """Those that nobody shall read."""
-        inputs = self.request.get("inputs") or {}
-        return {name: inputs[name] for name in self.request.get("secret_inputs") or () if name in inputs}
-
     def order_json(self) -> bytes:
-        """The order without the secret inputs."""
-        secrets = self.secret_inputs()
-        inputs = {name: value for name, value in (self.request.get("inputs") or {}).items() if name not in secrets}
+        """The order without the secrets."""
         order = {
             "process_id": self.process_id,
             "resource": self.resource,
-            "request": {**self.request, "inputs": inputs},
-            "has_secrets": bool(secrets),
+            "request": dict(self.request),
+            "has_secrets": bool(self.secrets),
             "reference_limits": dict(self.reference_limits),
             "user": self.user,
         }
@@ -92,23 +88,23 @@ class HandedOver:
         return {"storage": self.storage}
 
 
-def read_order(data: bytes, job_id: str, secrets: Mapping[str, Any]) -> JobOrder:
+def read_order(data: bytes, job_id: str, secrets: JobSecrets) -> JobOrder:
     """
     The job as its flow run executes it.
 
     Args:
         data: From :meth:`HandedOver.order_json`.
         job_id: The job.
-        secrets: The secret inputs.
+        secrets: From :attr:`HandedOver.secrets`.
     """
     order = json.loads(data)
-    request = order["request"]
     return JobOrder(
         job_id=job_id,
         process_id=order["process_id"],
         resource=order["resource"],
-        request={**request, "inputs": {**request["inputs"], **secrets}},
+        request=secrets.fill(order["request"]),
         folder=HandedOver.folder_of(job_id),
         reference_limits=order.get("reference_limits", {}),
         user=order.get("user"),
+        access_token=secrets.access_token,
     )

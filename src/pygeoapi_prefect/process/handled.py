@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.results import ResultStore
 
@@ -11,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def handled_job(
-    order: JobOrder, metadata: Mapping[str, Any], store: ResultStore, *, drain: Callable[[], None] = lambda: None
+    order: JobOrder,
+    metadata: Mapping[str, Any],
+    store: ResultStore,
+    *,
+    mask: SecretMask,
+    drain: Callable[[], None] = lambda: None,
 ) -> "HandledJob | None":
     """
     The job with its handlers, to be opened and closed by the caller; None where its process has none.
@@ -20,6 +26,7 @@ def handled_job(
         order: The job.
         metadata: The process description.
         store: Where its outputs are stored.
+        mask: Of the job.
         drain: Waits until all that the job has printed is logged.
     """
     if not (order.resource["processor"].get("prefect") or {}).get("handlers"):
@@ -36,5 +43,7 @@ def handled_job(
         handlers=order.settings.handlers,
         store=store,
         user=order.user,
+        access_token=order.access_token,
+        mask=mask,
         drain=drain,
     )

@@ -9,6 +9,9 @@ from pygeoapi_prefect.schemas import ExecuteRequest
 from pygeoapi_prefect.schemas.execution import InputValue
 from pygeoapi_prefect.validation import RequestValidator
 
+_OURS = frozenset({"secret_inputs", "has_access_token"})
+"""What :meth:`~pygeoapi_prefect.jobs.records.JobSecrets.hide` has added to the request."""
+
 
 def input_values(order: JobOrder, metadata: Mapping[str, Any], *, but: Collection[str] = ()) -> dict[str, Any]:
     """
@@ -55,7 +58,7 @@ def execute_request(order: JobOrder, metadata: Mapping[str, Any]) -> ExecuteRequ
     Raises:
         Exception: As :func:`input_values`.
     """
-    sent = {key: value for key, value in order.request.items() if key != "secret_inputs" and value is not None}
+    sent = {key: value for key, value in order.request.items() if key not in _OURS and value is not None}
     request = ExecuteRequest.model_validate(sent)
     values = input_values(order, metadata)
     inputs = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pygeoapi_prefect.masking import texts_in
 from pygeoapi_prefect.settings import ProcessSettings, process_settings
 
 
@@ -15,12 +16,13 @@ class JobOrder:
     Attributes:
         process_id: Key of the process in the configuration.
         resource: The process's entry under ``resources`` of the configuration.
-        request: The execute request: ``inputs``, ``outputs``, ``response``, ``secret_inputs``.
+        request: The execute request: ``inputs``, secret ones as well, ``outputs``, ``response``, ``secret_inputs``.
         folder: In the result store, for what the job stores.
         reference_limits: For inputs by reference: the fields of
             :class:`~pygeoapi_prefect.references.limits.ReferenceLimits`, as JSON.
         user: Who submitted the job, as :meth:`~pygeoapi_prefect.identity.User.to_json` gives it; None: nobody is
             known.
+        access_token: Theirs, where the process keeps it for its handlers; else empty.
     """
 
     job_id: str
@@ -30,10 +32,17 @@ class JobOrder:
     folder: str
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
     user: Mapping[str, Any] | None = None
+    access_token: str = field(default="", repr=False)
 
     @property
     def inputs(self) -> dict[str, Any]:
         return dict(self.request.get("inputs") or {})
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The texts that must not be seen: of secret inputs, and the access token."""
+        hidden = [value for name, value in self.inputs.items() if name in self.request.get("secret_inputs", ())]
+        return frozenset(texts_in([*hidden, self.access_token], numbers=True))
 
     @property
     def settings(self) -> ProcessSettings:

@@ -8,7 +8,8 @@ from pygeoapi.plugin import load_plugin
 from pygeoapi.process.base import BaseProcessor
 
 from pygeoapi_prefect.process.foreign import ForeignProcessor
-from pygeoapi_prefect.settings import job_control_options, process_settings
+from pygeoapi_prefect.settings import ProcessSettings, job_control_options, process_settings
+from pygeoapi_prefect.validation import hiding_inputs
 
 LOGGER = logging.getLogger(__name__)
 
@@ -42,12 +43,27 @@ def load_processor(
         processor: BaseProcessor = ForeignProcessor(definition)
     else:
         processor = load_plugin("process", definition)
+    if settings.secret_inputs:
+        processor.metadata = hiding_inputs(process_id, processor.metadata, settings.secret_inputs)
     options = job_control_options(process_id, resource) or default_options
     if options is not None:
         # a new dictionary: the processor's may be its module's, shared by all processes of the class
         processor.metadata = {**processor.metadata, "jobControlOptions": list(options)}
     processor.allow_internal_requests = resource.get("allow_internal_requests", False)
     return processor
+
+
+def needs_access_token(process_id: str, settings: ProcessSettings) -> bool:
+    """Whether the access token of who submits a job of the process is kept for one of its handlers."""
+    if not settings.handlers:
+        return False
+    from pygeoapi_prefect.handlers.loading import load_handlers
+
+    classes = load_handlers(process_id, settings.handlers)
+    return any(
+        handler.needs_access_token or kind.needs_access_token
+        for handler, kind in zip(settings.handlers, classes, strict=True)
+    )
 
 
 def is_flow(processor: BaseProcessor) -> bool:

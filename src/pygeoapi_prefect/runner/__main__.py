@@ -19,6 +19,7 @@ import yaml
 
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.sealing import KEY_VARIABLE, SecretKeys
 from pygeoapi_prefect.process.processor import flow_processes
 from pygeoapi_prefect.references.guard import AddressPolicy
 from pygeoapi_prefect.results import ResultStore
@@ -52,6 +53,9 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
     """
     # for every child: Prefect must never start a server of its own per process
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+    keys = SecretKeys(settings)
+    # it is nothing for jobs, nor for the tools that they call
+    os.environ.pop(KEY_VARIABLE, None)
     deployed = {process_id for process_id, process in settings.processes.items() if process.deployment is not None}
     # the pool runs flows, or reads what flow runs have persisted
     uses_prefect = bool(set(handover.flow_processes) - deployed) or any(
@@ -75,6 +79,7 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
         store,
         forkserver,
         prefect=link,
+        keys=keys,
         flow_processes=handover.flow_processes,
         is_wanted=_web_process_lives(presence.web_lock()) if embedded else None,
     )

@@ -15,7 +15,7 @@ from pygeoapi_prefect.exceptions import (
     PygeoapiPrefectError,
     ResultStoreError,
 )
-from pygeoapi_prefect.jobs import JobDetails, Outcome
+from pygeoapi_prefect.jobs import JobDetails, JobSecrets, Outcome
 from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi, PrefectRefusedError
 from pygeoapi_prefect.results import ResultStore
@@ -140,9 +140,9 @@ class Deployments:
 
     # ---------------------------------------------------------------- in the main thread
 
-    def start(self, details: JobDetails) -> None:
+    def start(self, details: JobDetails, secrets: JobSecrets) -> None:
         """Hand a job over, or go on to follow it where that was done before: by this runner or by one that is gone."""
-        job = DeployedJob(details, handed_over_at=time.monotonic(), look_at=time.monotonic() + LOOK_SECONDS)
+        job = DeployedJob(details, secrets, handed_over_at=time.monotonic(), look_at=time.monotonic() + LOOK_SECONDS)
         job.has_begun = details.job.status is JobStatus.RUNNING
         job.flow_run_id = details.job.flow_run_id
         job.flow_run_kept = job.flow_run_id is not None

@@ -81,11 +81,12 @@ class FlowRunTasks:
             storage=process.result_storage or self._settings.output_dir,
             reference_limits=asdict(self._settings.reference_limits),
             user=None if job.details.user is None else job.details.user.to_json(),
+            secrets=job.secrets,
         )
-        secrets = handed_over.secret_inputs()
-        if secrets:
-            api.save_secret(handed_over.secret_block, secrets)
         self._storage(api, process).put(handed_over.order_location, handed_over.order_json())
+        if job.secrets:
+            # the last thing before its flow run: where the storage is away, Prefect shall not keep them for nothing
+            api.save_secret(handed_over.secret_block, job.secrets.to_json())
         return api.create_deployment_run(
             deployment.deployment_id,
             name=flow_run_name(job.process_id, job.job_id),
@@ -174,7 +175,7 @@ class FlowRunTasks:
         process, _ = self._of(job)
         if process.is_foreign:
             return
-        if job.details.request.get("secret_inputs"):
+        if job.details.has_secrets:
             api.delete_secret(HandedOver.secret_block_of(job.job_id))
         storage = self._storage(api, process)
         if storage.url != self._results.url:

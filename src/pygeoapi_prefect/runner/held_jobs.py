@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from pygeoapi_prefect.jobs import Claim, JobDetails, LogLine, Outcome
+from pygeoapi_prefect.jobs import Claim, JobDetails, JobSecrets, LogLine, Outcome
 
 
 @dataclass(eq=False)
@@ -12,6 +12,7 @@ class HeldJob:
     A job that a pool worker or a flow run executes.
 
     Attributes:
+        secrets: Of the job; empty where it was handed over before this runner held it.
         deadline: Monotonic seconds at which it has run as long as it may; None: no limit, or not begun.
         lines: Of its log, not written yet.
         lines_written: How many are.
@@ -23,6 +24,7 @@ class HeldJob:
     """
 
     details: JobDetails
+    secrets: JobSecrets = field(default_factory=JobSecrets, repr=False)
     deadline: float | None = None
     lines: list[LogLine] = field(default_factory=list)
     lines_written: int = 0

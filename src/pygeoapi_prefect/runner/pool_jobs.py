@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pygeoapi_prefect.jobs import Claim, JobDetails, LogLine, Outcome
+from pygeoapi_prefect.jobs import Claim, JobDetails, JobSecrets, LogLine, Outcome
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.runner.forkserver import Forkserver
 from pygeoapi_prefect.runner.held_jobs import HeldJob
@@ -97,16 +97,17 @@ class PoolJobs:
         """Have an idle worker ready."""
         self._register(self._pool.start_worker())
 
-    def start(self, details: JobDetails, *, prefect_api_url: str | None) -> None:
+    def start(self, details: JobDetails, secrets: JobSecrets, *, prefect_api_url: str | None) -> None:
         """
         Give a job to a pool worker.
 
         Args:
             details: The job; its process is configured.
+            secrets: Of the job.
             prefect_api_url: Of the local Prefect server, if there is one.
         """
         limit = self._settings.process(details.job.process_id).time_limit
-        running = HeldJob(details, None if limit is None else time.monotonic() + limit)
+        running = HeldJob(details, secrets, None if limit is None else time.monotonic() + limit)
         self._give("run", running, running, prefect_api_url)
 
     def read_result(self, job: HeldJob, *, prefect_api_url: str | None) -> None:
@@ -130,10 +131,11 @@ class PoolJobs:
                 job_id=job.job_id,
                 process_id=job.process_id,
                 resource=self._resources[job.process_id],
-                request=details.request,
+                request=held.secrets.fill(details.request),
                 folder=f"{job.job_id}/{job.claim_number}",
                 reference_limits=asdict(self._settings.reference_limits),
                 user=None if details.user is None else details.user.to_json(),
+                access_token=held.secrets.access_token,
             ),
             result_store=self._settings.output_dir,
             scratch=str(self.scratch_of(job.claim)),

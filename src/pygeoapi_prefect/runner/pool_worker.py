@@ -32,6 +32,7 @@ from uuid import UUID
 from pygeoapi.process.base import BaseProcessor
 
 from pygeoapi_prefect.jobs.records import MAX_LOG_LINES, Outcome, utc_now
+from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.process.execution import JobStopped, execute_plain, failed, successful
 from pygeoapi_prefect.process.handled import handled_job
 from pygeoapi_prefect.process.orders import JobOrder
@@ -105,12 +106,17 @@ def _run(
     """The outcome; None when the job was stopped, and the worker with it."""
     with _job_environment(assignment), progress_goes_to(channel.progress), ExitStack() as job:
         channel.job = job
+        mask = channel.mask
         try:
+            if secrets := assignment.order.secrets:
+                mask.add(secrets)
+                mask.begin()
+                job.callback(mask.end)
             return do(assignment, store, channel)
         except JobStopped:
             return None
         except BaseException as error:
-            return failed(error)
+            return failed(mask.error(error))
 
 
 def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome:
@@ -130,15 +136,16 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
     if handled is not None:
         handled.set_environment()
     api_url = assignment.prefect_api_url
-    manifest = run_in_pool(processor, order, store, api_url=api_url, began=channel.flow_run, handled=handled)
+    manifest = run_in_pool(
+        processor, order, store, api_url=api_url, began=channel.flow_run, handled=handled, mask=channel.mask
+    )
     return successful(manifest)
 
 
 def _handled(order: JobOrder, processor: BaseProcessor, store: ResultStore, channel: "_Channel") -> "HandledJob | None":
-    handled = handled_job(order, processor.metadata, store, drain=channel.drain)
+    handled = handled_job(order, processor.metadata, store, mask=channel.mask, drain=channel.drain)
     if handled is not None:
         channel.job.callback(handled.close)
-        channel.masked = handled.masked
         handled.open()
     return handled
 
@@ -235,7 +242,7 @@ class _Channel:
     The worker's side of the connection; used from every thread of the job.
 
     Attributes:
-        masked: Makes a text of the job fit for its reader, up to the job's end.
+        mask: Of the job.
         drain: Waits until all that was printed is in the log.
         job: What has to be undone when the job has ended, while its environment is still there.
 
@@ -250,14 +257,14 @@ class _Channel:
         self._lines_left = 0
         self._percent = 0
         self._handler = _JobLog(self)
-        self.masked: Callable[[str], str] = str
+        self.mask = SecretMask()
         self.drain: Callable[[], None] = lambda: None
         self.job = ExitStack()
 
     def begin(self) -> None:
         self._lines_left = MAX_LOG_LINES
         self._percent = 0
-        self.masked = str
+        self.mask = SecretMask()
 
     def end(self, outcome: Outcome) -> None:
         self._lines_left = 0
@@ -277,7 +284,7 @@ class _Channel:
             os.write(2, f"{self.mark}{percent} {message or ''}\n".encode(errors="replace"))
             return
         self._percent = max(self._percent, percent)
-        shown = message and self.masked(message)
+        shown = message and self.mask.text(message)
         self.send({"tell": "progress", "percent": self._percent, "message": shown})
 
     def log(self, level: int, logger: str, text: str) -> None:
@@ -290,7 +297,7 @@ class _Channel:
             self._lines_left -= 1
             if self._lines_left == 0:
                 level, logger, text = logging.WARNING, __name__, f"The log ends here: it has {MAX_LOG_LINES} lines"
-            line = {"time": utc_now().isoformat(), "level": level, "logger": logger, "text": self.masked(text)}
+            line = {"time": utc_now().isoformat(), "level": level, "logger": logger, "text": self.mask.text(text)}
             self.send({"tell": "log", **line})
 
     def send(self, message: Mapping[str, Any]) -> None:

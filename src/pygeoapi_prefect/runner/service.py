@@ -14,9 +14,16 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 from uuid import UUID
 
-from pygeoapi_prefect.exceptions import JobStoreUnavailableError, ResultStoreError, UnknownJobError
-from pygeoapi_prefect.jobs import Claim, JobDetails, JobStore, LogLine, Outcome, RunnerRecord, Wakeups
+from pygeoapi_prefect.exceptions import (
+    JobSecretsLostError,
+    JobStoreUnavailableError,
+    ResultStoreError,
+    SecretKeyError,
+    UnknownJobError,
+)
+from pygeoapi_prefect.jobs import Claim, JobDetails, JobSecrets, JobStore, LogLine, Outcome, RunnerRecord, Wakeups
 from pygeoapi_prefect.jobs.records import MAX_LOG_LINES
+from pygeoapi_prefect.jobs.sealing import SecretKeys
 from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi, Progress
 from pygeoapi_prefect.process.flow_runs import progress_description
 from pygeoapi_prefect.results import ResultStore
@@ -70,6 +77,7 @@ class RunnerService:
         store: The job store.
         forkserver: Forked before any thread was started.
         prefect: Of this runner.
+        keys: Of the secrets in the job store.
         flow_processes: Ids of the processes whose work is a flow: without a deployment they run in the pool, through
             Prefect's engine.
         is_wanted: Asked once a second; when it says no for ``shutdown_grace`` seconds the runner drains. None: always.
@@ -89,6 +97,7 @@ class RunnerService:
         forkserver: Forkserver,
         *,
         prefect: Prefect,
+        keys: SecretKeys,
         flow_processes: Collection[str] = (),
         is_wanted: Callable[[], bool] | None = None,
     ) -> None:
@@ -98,6 +107,7 @@ class RunnerService:
         self._store = store
         self._forkserver = forkserver
         self._prefect = prefect
+        self._keys = keys
         self._is_wanted = is_wanted
         self.on_jobs_change: Callable[[], None] = lambda: None
         self.on_callbacks: Callable[[], None] = lambda: None
@@ -463,10 +473,22 @@ class RunnerService:
         if process_id not in self._resources:
             reason = f"Process {process_id!r} is no longer configured"
             self._unwritten.append((HeldJob(details), Outcome.failed(reason)))
-        elif process_id in self._deployments.processes:
-            self._deployments.start(details)
+            return
+        is_deployed = process_id in self._deployments.processes
+        secrets = JobSecrets()
+        # a flow run has them already
+        if details.has_secrets and not (is_deployed and details.job.flow_run_id is not None):
+            try:
+                secrets = self._keys.open(details.job.job_id, self._store.sealed_secrets(details.job.claim))
+            except (SecretKeyError, JobSecretsLostError) as error:
+                facts = {"action": "open_secrets", "job_id": details.job.job_id, "reason": str(error)}
+                LOGGER.error("job cannot run without its secrets", extra=facts)
+                self._unwritten.append((HeldJob(details), Outcome.failed(error.client_message)))
+                return
+        if is_deployed:
+            self._deployments.start(details, secrets)
         else:
-            self._pool.start(details, prefect_api_url=self._prefect.local_api_url)
+            self._pool.start(details, secrets, prefect_api_url=self._prefect.local_api_url)
 
     # ---------------------------------------------------------------- the ends of jobs
 

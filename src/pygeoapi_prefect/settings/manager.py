@@ -60,6 +60,8 @@ class ManagerSettings(Section):
             :class:`~pygeoapi_prefect.references.addresses.AddressPolicy`.
         reference_max_bytes: Size of an input by reference.
         reference_timeout: Seconds for one input by reference, all of it.
+        secret_key_file: File with the keys that seal secrets in the job store; None: the environment has them, or with
+            SQLite a file in *data_dir*, made by its first use.
         callback_attempts: How often a client is called at the end of a job before it is given up.
         callback_timeout: Seconds for one call, all of it.
         auth: Whose tokens are believed; None: nobody is known, and nobody is asked.
@@ -96,6 +98,7 @@ class ManagerSettings(Section):
     allowed_hosts: tuple[str, ...] = ()
     reference_max_bytes: int = Field(default=1024**3, ge=1)
     reference_timeout: float = Field(default=300, gt=0)
+    secret_key_file: Path | None = None
     callback_attempts: int = Field(default=8, ge=1)
     callback_timeout: float = Field(default=10, gt=0)
     auth: AuthSettings | None = None

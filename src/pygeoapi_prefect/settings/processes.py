@@ -77,10 +77,13 @@ class HandlerSettings(Section):
     Attributes:
         name: Dotted path of a subclass of :class:`pygeoapi_prefect.handlers.CommonExecutionHandler`.
         options: The handler's own.
+        needs_access_token: Whether the handler gets the access token of who submits a job, if its class does not say
+            so itself.
     """
 
     name: str = Field(pattern=r"^\w+(\.\w+)+$")
     options: Mapping[str, Any] = Field(default_factory=dict)
+    needs_access_token: bool = False
 
 
 class ProcessSettings(Section):
@@ -105,6 +108,8 @@ class ProcessSettings(Section):
         references: What the process gets of an input by reference: its ``value``, a ``file`` with it, or the ``link``.
         handlers: Around each job of the process, outermost first.
         roles: Who has one of them may execute the process; none: everybody may.
+        secret_inputs: Ids of inputs that nobody but the job may read, beside those whose schemas say so.
+        needs_access_token: Whether all handlers need the access token of who submits a job.
     """
 
     flow: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
@@ -121,6 +126,8 @@ class ProcessSettings(Section):
     references: Literal["value", "file", "link"] = "value"
     handlers: tuple[HandlerSettings, ...] = ()
     roles: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    secret_inputs: tuple[str, ...] = ()
+    needs_access_token: bool = False
 
     @field_validator("handlers", mode="before")
     @classmethod
@@ -161,6 +168,11 @@ def process_settings(process_id: str, resource: Mapping[str, Any]) -> ProcessSet
         raise ConfigurationError(_NAME_MISSING.format(yaml_key))
     if settings.is_foreign and settings.handlers:
         raise ConfigurationError(f"{yaml_key}.prefect.handlers: a deployment that somebody else made runs no handlers")
+    if settings.needs_access_token:
+        if not settings.handlers:
+            raise ConfigurationError(f"{yaml_key}.prefect.needs_access_token: there are no handlers to have the token")
+        handlers = [handler.model_copy(update={"needs_access_token": True}) for handler in settings.handlers]
+        settings = settings.model_copy(update={"handlers": tuple(handlers)})
     return settings
 
 

@@ -21,6 +21,6 @@ module               holds
 from pygeoapi_prefect.exceptions import Violation
 from pygeoapi_prefect.validation.outputs import subscriber_urls
 from pygeoapi_prefect.validation.request import RequestValidator
-from pygeoapi_prefect.validation.secrets import secret_inputs
+from pygeoapi_prefect.validation.secrets import hiding_inputs, secret_inputs
 
-__all__ = ["RequestValidator", "Violation", "secret_inputs", "subscriber_urls"]
+__all__ = ["RequestValidator", "Violation", "hiding_inputs", "secret_inputs", "subscriber_urls"]

@@ -1,7 +1,9 @@
 """Inputs that hold something that nobody shall read."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+from pygeoapi_prefect.exceptions import ConfigurationError
 
 
 def secret_inputs(description: Mapping[str, Any]) -> list[str]:
@@ -14,6 +16,29 @@ def secret_inputs(description: Mapping[str, Any]) -> list[str]:
     return [
         name for name, declared in (description.get("inputs") or {}).items() if holds_secret(declared.get("schema"))
     ]
+
+
+def hiding_inputs(process_id: str, description: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """
+    A process description in which these inputs are ``writeOnly``, and so secret.
+
+    Args:
+        process_id: For the message.
+        description: The process description; not changed.
+        names: Ids of inputs: ``processor.prefect.secret_inputs``.
+
+    Raises:
+        ConfigurationError: The process has no such input.
+    """
+    inputs = dict(description.get("inputs") or {})
+    if unknown := [name for name in names if name not in inputs]:
+        raise ConfigurationError(
+            f"resources.{process_id}.processor.prefect.secret_inputs: the process has no input {', '.join(unknown)}; "
+            f"it has {', '.join(inputs) or 'none'}"
+        )
+    for name in names:
+        inputs[name] = {**inputs[name], "schema": {**(inputs[name].get("schema") or {}), "writeOnly": True}}
+    return {**description, "inputs": inputs}
 
 
 def holds_secret(schema: Any) -> bool:
