@@ -10,6 +10,8 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
+from pygeoapi_prefect.results.store import ResultStore
+
 ONCE = ("pre_execution_hook", "post_execution_hook")
 """Hooks that each class of a hierarchy runs once for each instance."""
 
@@ -35,13 +37,15 @@ class ExecutionHandler:
             each input by its own name as well where nothing else has that name, ``user`` (``issuer``, ``subject``,
             ``name``, ``roles``, ``groups`` and ``claims`` of who submitted the job, verified; None where nobody is
             known), ``access_token`` (theirs, verified; only where a handler needs it and there is one), ``message``,
-            and ``tool_logs``: the folder where external tools leave their log files. ``main``: ``tmpPath``, the
-            scratch folder, and ``tmpUrl``, the URL of the result store. ``auth_env``: empty.
+            ``tool_logs``: the folder where external tools leave their log files, and ``declared_outputs``: ids of those
+            in the process description. ``main``: ``tmpPath``, the scratch folder, and ``tmpUrl``, the URL of the
+            result store. ``auth_env``: empty.
             ``additional_parameters``: what the handlers' :meth:`get_additional_parameters` gave, once
             :meth:`pre_execution_hook` has run.
         outputs: The requested outputs by id, each with what the request says of it; all that the process declares
             where the request names none.
         options: From the configuration; set before the first hook, but after ``__init__``.
+        result_store: Where the outputs are stored, connected with the server's own credentials; set likewise.
         needs_access_token: Whether the user's access token is kept for the job, encrypted, until it ends. The class
             says so, or the handler's entry in the configuration, and then the instance does from its first hook on.
     """
@@ -49,6 +53,7 @@ class ExecutionHandler:
     conf: dict[str, Any]
     outputs: dict[str, Any]
     options: Mapping[str, Any] = MappingProxyType({})
+    result_store: ResultStore | None = None
     needs_access_token: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -62,6 +67,19 @@ class ExecutionHandler:
         for name in ONCE:
             if callable(hook := cls.__dict__.get(name)):
                 setattr(cls, name, _once(hook))
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any], yaml_key: str) -> None:
+        """
+        Called wherever the class is loaded, before there is any job.
+
+        Args:
+            options: From the configuration.
+            yaml_key: Where they stand, for messages.
+
+        Raises:
+            ConfigurationError: They are wrong; the process is then unavailable.
+        """
 
     def pre_execution_hook(self) -> None:
         """Called before the process runs and before its inputs are fetched."""

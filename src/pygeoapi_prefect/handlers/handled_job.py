@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.handlers.chain import HandlerChain
+from pygeoapi_prefect.handlers.connections import forget_connections
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 from pygeoapi_prefect.handlers.loading import load_handlers
 from pygeoapi_prefect.handlers.outputs import kept_outputs, output_of, shown_output
@@ -71,6 +72,7 @@ class HandledJob:
         self._process_id = process_id
         self._inputs = inputs
         self._outputs = _requested(requested_outputs, declared_outputs)
+        self._declared_outputs = list(declared_outputs)
         self._handlers = handlers
         self._store = store
         self._user = user
@@ -100,6 +102,7 @@ class HandledJob:
         """Set the environment variables that the handlers ask for; the caller undoes that. Raises as :meth:`open`."""
         with self._told(lambda _: None), self._hooks():
             os.environ.update(self._chain.pod_env_vars())
+            forget_connections()
 
     def open(self) -> None:
         """
@@ -117,6 +120,8 @@ class HandledJob:
     def _open(self) -> None:
         self._mask.begin()
         self._log.begin()
+        # handlers may put other credentials into the environment
+        self._store.connect()
         scratch = Path(tempfile.gettempdir())
         self._tool_logs = scratch / "tool-logs"
         self._tool_logs.mkdir(exist_ok=True)
@@ -127,13 +132,15 @@ class HandledJob:
             create: Any = kind
             handler: ExecutionHandler = create(conf, self._outputs)
             handler.options = settings.options
+            handler.result_store = self._store
             handler.needs_access_token = kind.needs_access_token or settings.needs_access_token
             made.append(handler)
         self._chain = HandlerChain(made, conf["additional_parameters"])
         self._mask.add(self._chain.secrets())
 
     def close(self) -> None:
-        """Leave logs alone again."""
+        """Leave logs alone again, and nothing of the job's environment behind."""
+        forget_connections()
         self._log.end()
         self._mask.end()
 
@@ -156,6 +163,7 @@ class HandledJob:
         with self._told(tell):
             with self._hooks():
                 self._chain.pre()
+                forget_connections()
             yield
 
     def values_of(self, name: str, values: dict[str, Any]) -> Mapping[str, Any]:
@@ -214,6 +222,7 @@ class HandledJob:
             "message": MESSAGE_RUNNING,
             "tool_logs": str(self._tool_logs),
             **({"access_token": self._access_token} if self._access_token else {}),
+            "declared_outputs": self._declared_outputs,
         }
         inputs = {name: value for name, value in self._inputs.items() if name not in _NEVER_INPUTS}
         return {
