@@ -27,6 +27,7 @@ LAYOUT = [
     "references",
     "settings",
     "identity",
+    "telemetry",
     "jobs",
     "prefect_api",
     "results",

@@ -181,6 +181,7 @@ class PrefectManager(BaseManager):
         idempotency_key: IdempotencyKey | None = None,
         base_url: str | None = None,
         prefers_json: bool = False,
+        trace_parent: str | None = None,
     ) -> Execution:
         """
         Accept a job, and wait for its end where the request is synchronous.
@@ -194,6 +195,7 @@ class PrefectManager(BaseManager):
             base_url: Of the server, for links in what the job's runner sends and to outputs by reference; None where it
                 is not known.
             prefers_json: Whether the client would rather have several raw outputs as a document than as a multipart.
+            trace_parent: As :class:`~pygeoapi_prefect.jobs.NewJob` has it.
 
         Returns:
             The execution.
@@ -222,6 +224,7 @@ class PrefectManager(BaseManager):
             recorded=self._is_run_by_prefect(process_id) or self.settings.process(process_id).record,
             idempotency_key=idempotency_key,
             user=current_user(),
+            trace_parent=trace_parent,
         )
         options = self._descriptions[process_id].get("jobControlOptions") or [JobControlOption.SYNC_EXECUTE]
         may_run_async = JobControlOption.ASYNC_EXECUTE in options

@@ -88,6 +88,7 @@ def show(config: str | None, job_id: str) -> None:
     shown = _to_json(details.job) | {
         "request": dict(details.request) | {"inputs": details.readable_inputs()},
         "result": details.result,
+        "usage": details.usage,
     }
     runner = Presence(settings.data_dir).read_status()
     if details.job.flow_run_id and runner and runner.prefect_api_url:

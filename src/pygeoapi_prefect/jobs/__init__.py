@@ -9,9 +9,9 @@ module             holds
 ``database``       engine, transactions, the one door for driver errors, migrations at first use
 ``job_filter``     which jobs are listed
 ``queries``        what queries share: words, conditions, rows turned into records
-``*_side``         every query: of clients (web, command line), of runners, of recorders, of callbacks
+``*_side``         every query: of clients (web, command line), runners, recorders, callbacks, monitors
 ``status_info``    a job as the standard's statusInfo
-``store``          :class:`JobStore`: the four sides and what they guarantee together
+``store``          :class:`JobStore`: the sides and what they guarantee together
 ``wakeups``        :class:`Wakeups`: tells a process at once that jobs have changed
 ``migrations``     alembic's revisions
 =================  ===================================================================================
@@ -32,6 +32,7 @@ from pygeoapi_prefect.jobs.records import (
     Problem,
     Recording,
     RunnerRecord,
+    StoreLoad,
 )
 from pygeoapi_prefect.jobs.store import JobStore
 from pygeoapi_prefect.jobs.wakeups import Wakeups
@@ -52,5 +53,6 @@ __all__ = [
     "Problem",
     "Recording",
     "RunnerRecord",
+    "StoreLoad",
     "Wakeups",
 ]

@@ -30,6 +30,8 @@ class HandedOver:
         storage: Where order and outcome are: a block ``<slug>/<name>``, a folder or an fsspec URL.
         reference_limits: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has them.
         user: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
+        trace_parent: Likewise.
+        created: Likewise.
     """
 
     job_id: str
@@ -39,6 +41,8 @@ class HandedOver:
     storage: str
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
     user: Mapping[str, Any] | None = None
+    trace_parent: str | None = None
+    created: str | None = None
 
     @staticmethod
     def folder_of(job_id: str) -> str:
@@ -84,6 +88,8 @@ class HandedOver:
             "has_secrets": bool(secrets),
             "reference_limits": dict(self.reference_limits),
             "user": self.user,
+            "trace_parent": self.trace_parent,
+            "created": self.created,
         }
         return json.dumps(order).encode()
 
@@ -111,4 +117,6 @@ def read_order(data: bytes, job_id: str, secrets: Mapping[str, Any]) -> JobOrder
         folder=HandedOver.folder_of(job_id),
         reference_limits=order.get("reference_limits", {}),
         user=order.get("user"),
+        trace_parent=order.get("trace_parent"),
+        created=order.get("created"),
     )

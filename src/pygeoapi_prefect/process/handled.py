@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.telemetry.usage import UsageMeter
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.handlers.handled_job import HandledJob
 
 
 def handled_job(
-    order: JobOrder, metadata: Mapping[str, Any], store: ResultStore, *, drain: Callable[[], None] = lambda: None
+    order: JobOrder,
+    metadata: Mapping[str, Any],
+    store: ResultStore,
+    *,
+    drain: Callable[[], None] = lambda: None,
+    usage: UsageMeter | None = None,
 ) -> "HandledJob | None":
     """
     The job with its handlers, to be opened and closed by the caller; None where its process has none.
@@ -21,6 +27,7 @@ def handled_job(
         metadata: The process description.
         store: Where its outputs are stored.
         drain: Waits until all that the job has printed is logged.
+        usage: Measures the job.
     """
     if not (order.resource["processor"].get("prefect") or {}).get("handlers"):
         return None
@@ -37,4 +44,5 @@ def handled_job(
         store=store,
         user=order.user,
         drain=drain,
+        usage=usage,
     )

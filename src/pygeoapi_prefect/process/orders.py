@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pygeoapi_prefect.settings import ProcessSettings, process_settings
@@ -21,6 +22,8 @@ class JobOrder:
             :class:`~pygeoapi_prefect.references.limits.ReferenceLimits`, as JSON.
         user: Who submitted the job, as :meth:`~pygeoapi_prefect.identity.User.to_json` gives it; None: nobody is
             known.
+        trace_parent: The span that the job belongs to. Source: W3C Trace Context, ``traceparent``.
+        created: When the job was accepted, in ISO 8601.
     """
 
     job_id: str
@@ -30,10 +33,18 @@ class JobOrder:
     folder: str
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
     user: Mapping[str, Any] | None = None
+    trace_parent: str | None = None
+    created: str | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:
         return dict(self.request.get("inputs") or {})
+
+    @property
+    def traced(self) -> tuple[str, str, str | None, datetime | None]:
+        """The arguments of :func:`~pygeoapi_prefect.telemetry.tracing.job_span`."""
+        created = datetime.fromisoformat(self.created) if self.created else None
+        return self.job_id, self.process_id, self.trace_parent, created
 
     @property
     def settings(self) -> ProcessSettings:

@@ -5,7 +5,13 @@ Whatever is wrong is refused at start with a :class:`~pygeoapi_prefect.exception
 YAML key. Times are seconds, sizes bytes, unless the name says otherwise.
 """
 
-from pygeoapi_prefect.settings.manager import DEFAULT_CONNECTION, DEFAULT_OUTPUT_DIR, MANAGER_KEY, ManagerSettings
+from pygeoapi_prefect.settings.manager import (
+    DEFAULT_CONNECTION,
+    DEFAULT_OUTPUT_DIR,
+    MANAGER_KEY,
+    ManagerSettings,
+    MetricsSettings,
+)
 from pygeoapi_prefect.settings.processes import (
     BLOCK_REFERENCE,
     DEFAULT_RESULT_KEY,
@@ -25,6 +31,7 @@ __all__ = [
     "DeploymentSettings",
     "HandlerSettings",
     "ManagerSettings",
+    "MetricsSettings",
     "ProcessSettings",
     "job_control_options",
     "process_settings",

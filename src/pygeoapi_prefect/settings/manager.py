@@ -26,6 +26,19 @@ DEFAULT_CONNECTION = "pygeoapi-prefect/jobs.db"
 DEFAULT_OUTPUT_DIR = "pygeoapi-prefect/results"
 
 
+class MetricsSettings(Section):
+    """
+    The keys under ``server.manager.metrics``.
+
+    Attributes:
+        port: Where the runner can be scraped; 0: one that is free, which its log names.
+        host: The address that it listens on.
+    """
+
+    port: int = Field(ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", min_length=1)
+
+
 class ManagerSettings(Section):
     """
     The keys under ``server.manager``; ``docs/reference/configuration.md`` describes each for users.
@@ -57,6 +70,7 @@ class ManagerSettings(Section):
         reference_timeout: Seconds for one input by reference, all of it.
         callback_attempts: How often a client is called at the end of a job before it is given up.
         callback_timeout: Seconds for one call, all of it.
+        metrics: Where the runner can be scraped by Prometheus; None: nowhere.
         ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
         enable_sync_job_execution: Of 0.9: whether processes may be executed synchronously; None: not said.
         enable_async_job_execution: Of 0.9: whether processes may be executed asynchronously; None: not said.
@@ -89,6 +103,7 @@ class ManagerSettings(Section):
     reference_timeout: float = Field(default=300, gt=0)
     callback_attempts: int = Field(default=8, ge=1)
     callback_timeout: float = Field(default=10, gt=0)
+    metrics: MetricsSettings | None = None
     ogc_compliance: bool = True
     enable_sync_job_execution: bool | None = None
     enable_async_job_execution: bool | None = None
