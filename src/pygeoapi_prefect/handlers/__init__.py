@@ -8,5 +8,6 @@ prepare before the process runs, change each output before it is stored, and pub
 
 from pygeoapi_prefect.handlers.common import CommonExecutionHandler
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
+from pygeoapi_prefect.handlers.monitored import MonitoredHandler
 
-__all__ = ["CommonExecutionHandler", "ExecutionHandler"]
+__all__ = ["CommonExecutionHandler", "ExecutionHandler", "MonitoredHandler"]

@@ -6,12 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from functools import partial
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from pygeoapi_prefect.handlers.common import CommonExecutionHandler
-from pygeoapi_prefect.settings.section import Section
+from pygeoapi_prefect.handlers.options import HandlerOptions
 from pygeoapi_prefect.telemetry.measured import measure
 
 LOGGER = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ Metrics = Sequence[tuple[str, float]]
 """Names and values, in the order in which they were measured."""
 
 
-class MonitoredOptions(Section):
+class MonitoredOptions(HandlerOptions):
     """
     The options of :class:`MonitoredHandler`.
 
@@ -57,6 +58,7 @@ class MonitoredHandler(CommonExecutionHandler):
         start_time: Seconds since the epoch; None before :meth:`pre_execution_hook`.
     """
 
+    own_options = MonitoredOptions
     metric_names: ClassVar[frozenset[str]] = _EVENTS | {DURATION} | {f"resource.{key}" for key in _USAGE}
 
     def __init__(self, conf: dict[str, Any], outputs: dict[str, Any] | None = None) -> None:
@@ -109,8 +111,8 @@ class MonitoredHandler(CommonExecutionHandler):
         Take a value for the monitoring systems; they get it at the end of the hook or of the job.
 
         Args:
-            name: One of :attr:`metric_names`, or of the option ``metrics``; another one is logged and passed over: names
-                make series, and monitoring systems keep those for ever.
+            name: One of :attr:`metric_names`, or of the option ``metrics``; another one is logged and passed over, for
+                names make series, and monitoring systems keep those.
             value: In the unit that the name tells.
         """
         if name not in self.metric_names and name not in self._monitoring.metrics:
@@ -126,8 +128,7 @@ class MonitoredHandler(CommonExecutionHandler):
 
     @property
     def _monitoring(self) -> MonitoredOptions:
-        own = {name: value for name, value in self.options.items() if name in MonitoredOptions.model_fields}
-        return MonitoredOptions.parse(own, f"options of {type(self).__name__}")
+        return MonitoredOptions.of(self.options)
 
     def _send_duration(self) -> None:
         if self.start_time is not None and "duration" not in self.metrics:
@@ -137,26 +138,18 @@ class MonitoredHandler(CommonExecutionHandler):
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
         process_id = str(self.conf["lenv"].get("process_id", ""))
-        for name, send in _systems(self._monitoring):
+        for name, send in _systems(self._monitoring).items():
             # the second hook of a job does not wait for what was away at the first
-            if (
-                unsent
-                and name not in self._lost
-                and not _within_seconds(name, lambda send=send: send(process_id, unsent))
-            ):
+            if unsent and name not in self._lost and not _within_seconds(name, partial(send, process_id, unsent)):
                 self._lost.add(name)
 
 
-class _Send(Protocol):
-    def __call__(self, process_id: str, metrics: Metrics) -> None: ...
-
-
-def _systems(options: MonitoredOptions) -> list[tuple[str, _Send]]:
-    systems: list[tuple[str, _Send]] = []
-    if (url := options.pushgateway_url) is not None:
-        systems.append(("pushgateway", lambda process_id, metrics: _push(url, process_id, metrics)))
-    if (address := options.statsd) is not None:
-        systems.append(("statsd", lambda process_id, metrics: _send_to_statsd(address, process_id, metrics)))
+def _systems(options: MonitoredOptions) -> dict[str, Callable[[str, Metrics], None]]:
+    systems: dict[str, Callable[[str, Metrics], None]] = {}
+    if options.pushgateway_url is not None:
+        systems["pushgateway"] = partial(_push, options.pushgateway_url)
+    if options.statsd is not None:
+        systems["statsd"] = partial(_send_to_statsd, options.statsd)
     return systems
 
 
@@ -199,8 +192,7 @@ def _send_to_statsd(address: str, process_id: str, metrics: Metrics) -> None:
     family, kind, protocol, _, place = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as connection:
         for name, value in metrics:
-            if name == DURATION:
-                measured = f"{value * 1000:.3f}|ms"
-            else:
-                measured = f"{value:g}|{'c' if name in _EVENTS else 'g'}"
-            connection.sendto(f"pygeoapi.{_UNFIT.sub('_', process_id)}.{name}:{measured}".encode(), place)
+            kind_of_value = "ms" if name == DURATION else "c" if name in _EVENTS else "g"
+            shown = value * 1000 if name == DURATION else value
+            line = f"pygeoapi.{_UNFIT.sub('_', process_id)}.{name}:{shown:.15g}|{kind_of_value}"
+            connection.sendto(line.encode(), place)
