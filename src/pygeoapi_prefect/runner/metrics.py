@@ -36,7 +36,9 @@ STORE_SECONDS = 2.0
 MAX_HANDLER_METRICS = 100
 """Names of metrics of handlers, over all processes; further ones are passed over."""
 
-_RETRY_SECONDS = 10.0
+RETRY_SECONDS = 10.0
+"""Between two attempts to listen."""
+
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3600, 10800, 36000, 86400)
 _UNFIT = re.compile("[^a-zA-Z0-9_]")
 
@@ -246,17 +248,21 @@ class MetricsServer:
     """
     Answers scrapes, in threads of its own.
 
-    An address that cannot be had, because another runner of the host has it, is told once and tried again every ten
-    seconds: a runner works without being scraped.
+    An address that cannot be had, because another runner of the host has it, is told once and tried again: a
+    runner works without being scraped.
 
     Args:
         settings: Where to listen.
         registry: What to answer.
+        retry_seconds: Between two attempts.
     """
 
-    def __init__(self, settings: MetricsSettings, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, settings: MetricsSettings, registry: CollectorRegistry, *, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
         self._settings = settings
         self._registry = registry
+        self._retry_seconds = retry_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -279,7 +285,7 @@ class MetricsServer:
                 if not is_told:
                     LOGGER.warning("metrics cannot be served yet", extra={**facts, "reason": str(error)})
                 is_told = True
-                self._stopping.wait(_RETRY_SECONDS)
+                self._stopping.wait(self._retry_seconds)
                 continue
             LOGGER.info("metrics are served", extra={**facts, "port": server.server_port})
             self._stopping.wait()
