@@ -1,18 +1,21 @@
 """Laws of spans: one trace from the request to the task, and nothing where nobody asks for it."""
 
+import json
 import uuid
 
 import pytest
 
 from factories import accepted, claim_all
+from metrics_seen import scraped
 from otlp_receiver import OtlpReceiver
+from prefect_worker import PrefectWorker
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
 from pygeoapi_prefect.telemetry.tracing import is_configured, request_span
-from serving import Server, running
+from serving import Server, free_port, running
 
-SECRET = "what nobody else may read"
+POOL = "traced"
 WORKER_SECONDS = 90
-"""For a Prefect worker to take a run on a busy machine."""
+"""For a Prefect worker to take a run, on a busy machine."""
 
 
 def new_parent() -> tuple[str, str]:
@@ -73,27 +76,38 @@ def collector():
 
 
 @pytest.fixture(scope="module")
-def served(collector, prefect_server, tmp_path_factory):
+def environment(collector, prefect_server):
+    """Of the server and of Prefect's worker."""
+    return {
+        "PREFECT_API_URL": prefect_server.connection.api_url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+
+
+@pytest.fixture(scope="module")
+def port():
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def served(environment, port, tmp_path_factory):
     processors = {
         "hello": {"name": "HelloWorld"},
         "fail": {"name": "processors.Fail"},
-        "secretive": {"name": "processors.Secretive"},
         "sleep": {"name": "processors.Sleep"},
         "double": {"name": "pygeoapi_prefect.FlowProcessor", "prefect": {"flow": "traced_flows:traced"}},
         "deployed": {
             "name": "pygeoapi_prefect.FlowProcessor",
-            "prefect": {"flow": "traced_flows:traced", "deployment": {"work_pool": "traced"}},
+            "prefect": {
+                "flow": "traced_flows:traced",
+                "deployment": {"work_pool": POOL},
+                "handlers": ["pygeoapi_prefect.handlers.MonitoredHandler"],
+            },
         },
     }
-    server = Server(
-        tmp_path_factory.mktemp("traced"),
-        processors=processors,
-        environment={
-            "PREFECT_API_URL": prefect_server.connection.api_url,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-        },
-    )
+    folder = tmp_path_factory.mktemp("traced")
+    server = Server(folder, processors=processors, manager={"metrics": {"port": port}}, environment=environment)
     with running(server) as served:
         yield served
 
@@ -160,3 +174,27 @@ class TestServed:
         assert spans[f"double {job_id}"].parent_id == spans["run double"].span_id
         assert task.parent_id == spans[f"double {job_id}"].span_id
         assert spans["store outputs"].parent_id == spans[f"double {job_id}"].span_id
+
+    @pytest.mark.soak
+    def test_a_deployment(self, served, collector, environment, port, tmp_path):
+        """The trace goes on where the deployment runs, and usage and metrics come back with the outcome."""
+        deployed = served.cli("plugins", "prefect", "deploy", "deployed", check=False)
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        worker = PrefectWorker(environment["PREFECT_API_URL"], POOL, tmp_path / "worker", environment).start()
+        try:
+            parent, trace_id = new_parent()
+            job_id = submitted(served, "deployed", {"number": 4}, traceparent=parent)
+            served.wait_for(job_id, "successful", within=WORKER_SECONDS)
+            flow_run = f"deployed {job_id}"
+            spans = collector.trace(trace_id, "execute deployed", "wait deployed", flow_run, "store outputs")
+        finally:
+            worker.stop()
+        request = spans["execute deployed"].span_id
+        assert [spans[name].parent_id for name in ("wait deployed", flow_run)] == [request, request]
+        assert spans["store outputs"].parent_id == spans[flow_run].span_id
+        usage = json.loads(served.cli("plugins", "prefect", "jobs", "show", job_id).stdout)["usage"]
+        assert usage["cpu_seconds"] > 0
+        seen = scraped(port)
+        assert seen.value("handler_workflow_completed_sum", process="deployed") == 1
+        assert seen.value("job_cpu_seconds_total", process="deployed") == pytest.approx(usage["cpu_seconds"])
+        assert seen.value("job_wait_seconds_count", process="deployed") == 1
