@@ -197,7 +197,7 @@ def _started(
     context: "Context | None",
     attributes: Mapping[str, str],
 ) -> "Iterator[Span]":
-    from opentelemetry.trace import Status, StatusCode
+    from opentelemetry.trace import SpanKind, Status, StatusCode
 
     with tracer.start_as_current_span(
         f"{does} {process_id}",
@@ -212,6 +212,7 @@ def _started(
         except BaseException as error:
             span.set_attribute("error.type", type(error).__name__)
             status = int(getattr(error, "http_status_code", HTTPStatus.INTERNAL_SERVER_ERROR))
-            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            # what a client did wrong is no error of the server
+            if kind is not SpanKind.SERVER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 span.set_status(Status(StatusCode.ERROR))
             raise
