@@ -36,6 +36,7 @@ from pygeoapi_prefect.settings import (
     DEFAULT_OUTPUT_DIR,
     DeploymentSettings,
     ManagerSettings,
+    MetricsSettings,
     ProcessSettings,
 )
 
@@ -106,6 +107,15 @@ def test_every_key_of_the_manager_is_documented_with_its_default():
     fields = {name: field for name, field in ManagerSettings.model_fields.items() if not field.exclude}
     expected = {"name": "required"} | {name: described_default(name, field) for name, field in fields.items()}
     assert documented_settings("server.manager") == expected
+
+
+def test_every_key_of_the_metrics_is_documented_with_its_default():
+    """``server.manager.metrics``: the page's keys and defaults are those of MetricsSettings."""
+    expected = {
+        name: "required" if field.is_required() else described_default(name, field)
+        for name, field in MetricsSettings.model_fields.items()
+    }
+    assert documented_settings("server.manager.metrics") == expected
 
 
 def test_every_key_of_a_process_is_documented_with_its_default():

@@ -3,12 +3,14 @@
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -267,6 +269,21 @@ def served(tmp_path_factory, port):
 
 
 class TestServed:
+    def test_every_metric_is_documented(self, served, port):
+        """The table of the how-to page has those of a scrape, each with its labels, and no others."""
+        page = (Path(__file__).parents[1] / "docs" / "how-to" / "monitor.md").read_text()
+        table = re.findall(r"^\| `(pygeoapi_\w+)` \|(.*?)\| (?:all|runner) \|", page, re.M)
+        documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in table}
+        served.runner()
+        eventually(lambda: _runner_at(port), within=30)
+        shown: dict[str, set[str]] = {}
+        for family in scraped(port).families.values():
+            if family.name.startswith("pygeoapi_") and not family.name.startswith("pygeoapi_handler_"):
+                name = f"{family.name}_total" if family.type == "counter" else family.name
+                labels = {label for sample in family.samples for label in sample.labels}
+                shown[name] = labels - {"le"}
+        assert shown == documented
+
     def test_jobs(self, served, port):
         """What jobs did is in the next scrape."""
         served.wait_for(served.submit("hello", {"name": "Ada"}), "successful")

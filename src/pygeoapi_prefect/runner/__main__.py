@@ -151,7 +151,7 @@ def _serve_metrics(
 ) -> "MetricsServer | None":
     if settings.metrics is None:
         return None
-    # 6 MiB, for those who want metrics
+    # the library is for those who want metrics
     from pygeoapi_prefect.runner.metrics import serve_metrics
 
     # connections of its own, and no patience: the runner's loop never waits behind a scrape

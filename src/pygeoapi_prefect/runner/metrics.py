@@ -13,7 +13,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
@@ -317,6 +324,8 @@ def serve_metrics(
     Returns:
         Who is to be told of jobs, and what is to be stopped at the end.
     """
+    # else each counter and histogram has one series more, for the time of its first value
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     metrics = RunnerMetrics(registry, processes)
     registry.register(RunnerCollector(runner_id, use, prefect_is_reachable))
