@@ -281,6 +281,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "reference_timeout": 300,
         "callback_attempts": 8,
         "callback_timeout": 10,
+        "metrics": None,
         "ogc_compliance": True,
         "enable_sync_job_execution": None,
         "enable_async_job_execution": None,
