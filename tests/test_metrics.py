@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from factories import accepted, claim_all, ended, runner_record, running
 from metrics_seen import Scrape, scraped
 from pygeoapi_prefect.exceptions import ConfigurationError, JobStoreUnavailableError
-from pygeoapi_prefect.jobs import Outcome, StoreLoad
+from pygeoapi_prefect.jobs import JobStore, Outcome, StoreLoad
+from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.runner.held_jobs import HeldJob
 from pygeoapi_prefect.runner.metrics import MAX_HANDLER_METRICS, JobStoreCollector, MetricsServer, RunnerMetrics
 from pygeoapi_prefect.runner.os_processes import is_alive
@@ -109,6 +110,21 @@ class TestJobStore:
         let_go.set()
         eventually(lambda: shown(registry).value("job_store_up") == 1, within=30)
         assert shown(registry).value("queue_length") == 2
+
+    def test_a_database_that_stops(self, postgresql, postgresql_url):
+        """A scrape tells it, and tells all again as soon as the database is back."""
+        store = JobStore(Database(postgresql_url, timeout=0))
+        registry = CollectorRegistry()
+        registry.register(JobStoreCollector(store.load, ["ndvi"], seconds=30))
+        try:
+            accepted(store)
+            assert shown(registry).value("queue_length") == 1
+            postgresql.stop()
+            assert (shown(registry).value("job_store_up"), shown(registry).value("queue_length")) == (0, None)
+            postgresql.start()
+            eventually(lambda: shown(registry).value("queue_length") == 1, within=30)
+        finally:
+            store.database.dispose()
 
     def test_to_register_asks_nothing(self):
         """A runner starts while its job store is away."""

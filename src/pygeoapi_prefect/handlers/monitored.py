@@ -116,7 +116,7 @@ class MonitoredHandler(CommonExecutionHandler):
             value: In the unit that the name tells.
         """
         if name not in self.metric_names and name not in self._monitoring.metrics:
-            LOGGER.warning("metric not sent: its name is in no option 'metrics'", extra={"metric": name})
+            LOGGER.warning("metric %r not sent: declare it in metric_names, or in the option 'metrics'", name)
             return
         measure(name, float(value))
         self._unsent.append((name, float(value)))
@@ -169,8 +169,8 @@ def _within_seconds(name: str, send: Callable[[], None]) -> bool:
     if thread.is_alive():
         failures.append(f"no answer within {SEND_SECONDS:g} s")
     if failures:
-        # not with the job's log: its reader can do nothing about it
-        LOGGER.warning("metrics not sent", extra={"action": "send_metrics", "system": name, "reason": failures[0]})
+        # in the text: the log of a job has no facts beside it
+        LOGGER.warning("metrics not sent to %s: %s", name, failures[0])
     return not failures
 
 

@@ -43,6 +43,9 @@ STORE_SECONDS = 2.0
 MAX_HANDLER_METRICS = 100
 """Names of metrics of handlers, over all processes; further ones are passed over."""
 
+STOP_SECONDS = 5.0
+"""The longest that a runner waits at its end."""
+
 RETRY_SECONDS = 10.0
 """Between two attempts to listen."""
 
@@ -280,7 +283,8 @@ class MetricsServer:
     def stop(self) -> None:
         """Let go of the address: another runner may take it then."""
         self._stopping.set()
-        self._thread.join()
+        # a look-up of the host's name knows no time limit
+        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         is_told = False
