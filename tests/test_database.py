@@ -239,7 +239,7 @@ def test_threads_migrate_once(job_store: JobStore, caplog: pytest.LogCaptureFixt
         list(threads.map(use, range(8)))
     assert len(job_store.list_jobs()[0]) == 8
     upgrades = [record.message.split(",")[0] for record in caplog.records if "Running upgrade" in record.message]
-    revisions = ["", "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
+    revisions = ["", *(f"{number:04}" for number in range(1, 10))]
     assert upgrades == [f"Running upgrade {before} -> {after}" for before, after in pairwise(revisions)]
 
 

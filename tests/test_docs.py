@@ -37,6 +37,7 @@ from pygeoapi_prefect.settings import (
     AuthSettings,
     DeploymentSettings,
     ManagerSettings,
+    MetricsSettings,
     ProcessSettings,
 )
 
@@ -116,6 +117,15 @@ def test_every_key_of_auth_is_documented_with_its_default():
         name: defaults.get(name) or described_default(name, field) for name, field in AuthSettings.model_fields.items()
     }
     assert documented_settings("server.manager.auth") == expected
+
+
+def test_every_key_of_the_metrics_is_documented_with_its_default():
+    """``server.manager.metrics``: the page's keys and defaults are those of MetricsSettings."""
+    expected = {
+        name: "required" if field.is_required() else described_default(name, field)
+        for name, field in MetricsSettings.model_fields.items()
+    }
+    assert documented_settings("server.manager.metrics") == expected
 
 
 def test_every_key_of_a_process_is_documented_with_its_default():

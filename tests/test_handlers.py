@@ -19,13 +19,13 @@ from pygeoapi_prefect.handlers import CommonExecutionHandler
 from pygeoapi_prefect.handlers.chain import HandlerChain
 from pygeoapi_prefect.handlers.loading import load_handlers
 from pygeoapi_prefect.handlers.outputs import output_of, shown_output
-from pygeoapi_prefect.handlers.usage import UsageMeter
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.results.returns import UnusableReturnError
 from pygeoapi_prefect.runner.supervisor import fingerprint_of
 from pygeoapi_prefect.settings import ManagerSettings, process_settings
+from pygeoapi_prefect.telemetry.usage import UsageMeter
 from serving import Server, assert_problem, eventually, running
 
 TOKEN = jwt.encode({"preferred_username": "ada"}, "a key of at least thirty-two bytes", algorithm="HS256")

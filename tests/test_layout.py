@@ -28,6 +28,7 @@ LAYOUT = [
     "references",
     "settings",
     "identity",
+    "telemetry",
     "jobs",
     "prefect_api",
     "results",

@@ -286,6 +286,7 @@ def test_defaults(make_settings: MakeSettings, tmp_path: Path) -> None:
         "callback_timeout": 10,
         "auth": None,
         "secret_key_file": None,
+        "metrics": None,
         "ogc_compliance": True,
         "enable_sync_job_execution": None,
         "enable_async_job_execution": None,

@@ -189,6 +189,7 @@ class PrefectManager(BaseManager):
         idempotency_key: IdempotencyKey | None = None,
         base_url: str | None = None,
         prefers_json: bool = False,
+        trace_parent: str | None = None,
     ) -> Execution:
         """
         Accept a job, and wait for its end where the request is synchronous.
@@ -202,6 +203,7 @@ class PrefectManager(BaseManager):
             base_url: Of the server, for links in what the job's runner sends and to outputs by reference; None where it
                 is not known.
             prefers_json: Whether the client would rather have several raw outputs as a document than as a multipart.
+            trace_parent: As :class:`~pygeoapi_prefect.jobs.NewJob` has it.
 
         Returns:
             The execution.
@@ -234,6 +236,7 @@ class PrefectManager(BaseManager):
             idempotency_key=idempotency_key,
             user=user,
             sealed=self._keys.seal(job_id, secrets) if secrets else None,
+            trace_parent=trace_parent,
         )
         options = self._descriptions[process_id].get("jobControlOptions") or [JobControlOption.SYNC_EXECUTE]
         may_run_async = JobControlOption.ASYNC_EXECUTE in options

@@ -92,6 +92,7 @@ def show(config: str | None, job_id: str) -> None:
         "request": dict(details.request) | {"inputs": details.readable_inputs()},
         "result": details.result,
         "shared_with": store.grantees(job_id),
+        "usage": details.usage,
     }
     runner = Presence(settings.data_dir).read_status()
     if details.job.flow_run_id and runner and runner.prefect_api_url:

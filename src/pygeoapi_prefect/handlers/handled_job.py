@@ -14,12 +14,12 @@ from pygeoapi_prefect.handlers.connections import forget_connections
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 from pygeoapi_prefect.handlers.loading import load_handlers
 from pygeoapi_prefect.handlers.outputs import kept_outputs, output_of, shown_output
-from pygeoapi_prefect.handlers.usage import UsageMeter
 from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.jobs.records import MAX_LOG_LINES
 from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.results.store import ResultStore
 from pygeoapi_prefect.settings import HandlerSettings
+from pygeoapi_prefect.telemetry.usage import UsageMeter
 
 TOOL_LOGS = "TOOL_LOGS"
 """Environment variable: the folder where external tools leave their log files."""
@@ -51,6 +51,7 @@ class HandledJob:
         access_token: Theirs, where the process keeps it for its handlers; else empty.
         mask: Of the job; the handlers' secrets are added to it. None: it has no others.
         drain: Waits until all that the job has printed is logged.
+        usage: Measures the job; None: from now on.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class HandledJob:
         access_token: str = "",
         mask: SecretMask | None = None,
         drain: Callable[[], None] = lambda: None,
+        usage: UsageMeter | None = None,
     ) -> None:
         self._job_id = job_id
         self._process_id = process_id
@@ -84,7 +86,7 @@ class HandledJob:
         self._tool_logs = Path()
         self._is_open = False
         self._stac_files: dict[str, str] = {}
-        self._usage = UsageMeter()
+        self._usage = usage or UsageMeter()
 
     # ---------------------------------------------------------------- for the place where the job runs
 

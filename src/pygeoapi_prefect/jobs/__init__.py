@@ -12,8 +12,10 @@ module             holds
 ``sealing``        what jobs keep secret until they end, encrypted
 ``queries``        what queries share: words, conditions, rows turned into records
 ``*_side``         every query: of clients (web, command line), of shares, of runners, of recorders, of callbacks
+``*_side``         every query: of clients (web, command line), runners, recorders, callbacks, monitors
 ``status_info``    a job as the standard's statusInfo
 ``store``          :class:`JobStore`: the five sides and what they guarantee together
+``store``          :class:`JobStore`: the sides and what they guarantee together
 ``wakeups``        :class:`Wakeups`: tells a process at once that jobs have changed
 ``migrations``     alembic's revisions
 =================  ===================================================================================
@@ -35,6 +37,7 @@ from pygeoapi_prefect.jobs.records import (
     Problem,
     Recording,
     RunnerRecord,
+    StoreLoad,
 )
 from pygeoapi_prefect.jobs.store import JobStore
 from pygeoapi_prefect.jobs.wakeups import Wakeups
@@ -56,5 +59,6 @@ __all__ = [
     "Problem",
     "Recording",
     "RunnerRecord",
+    "StoreLoad",
     "Wakeups",
 ]

@@ -152,6 +152,7 @@ class ClientSide(Queries):
             "subscribed": bool(subscriber),
             "owner": new_job.user and new_job.user.key,
             "submitted_by": new_job.user and new_job.user.to_json(),
+            "trace_parent": new_job.trace_parent,
         }
         row = select(*(literal(value, jobs.c[name].type) for name, value in values.items())).where(*is_room)
         with self.database.write() as connection:

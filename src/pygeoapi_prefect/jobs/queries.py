@@ -56,7 +56,7 @@ MESSAGE_HANDED_OVER = "Job handed over to Prefect"
 MESSAGE_SUCCESSFUL = "Job successful"
 MESSAGE_DISMISSED = "Job dismissed"
 
-_LARGE = {"request", "result", "submitted_by"}
+_LARGE = {"request", "result", "submitted_by", "usage", "trace_parent"}
 SUMMARY = [column for column in jobs.c if column.name not in _LARGE]
 DETAILS = list(jobs.c)
 TOLD = [jobs.c.job_id, jobs.c.status, jobs.c.subscribed]
@@ -193,7 +193,14 @@ def to_job(row: Row[Any]) -> Job:
 
 def to_details(row: Row[Any]) -> JobDetails:
     user = User.from_json(row.submitted_by) if row.submitted_by else None
-    return JobDetails(job=to_job(row), request=row.request, result=row.result, user=user)
+    return JobDetails(
+        job=to_job(row),
+        request=row.request,
+        result=row.result,
+        user=user,
+        usage=row.usage,
+        trace_parent=row.trace_parent,
+    )
 
 
 _TIMES = ("created", "updated", "started", "finished")

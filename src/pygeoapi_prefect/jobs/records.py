@@ -1,6 +1,6 @@
 """Records of the job store. All are frozen; every time is aware and UTC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -97,6 +97,7 @@ class NewJob:
         idempotency_key: Kept as long as the job; None: each request makes a job.
         user: Who submits it; None: nobody is known.
         sealed: Its secrets, encrypted; None: it has none.
+        trace_parent: The span that the job belongs to. Source: W3C Trace Context, ``traceparent``.
     """
 
     job_id: str
@@ -107,6 +108,7 @@ class NewJob:
     idempotency_key: IdempotencyKey | None = None
     user: User | None = None
     sealed: str | None = field(default=None, repr=False)
+    trace_parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,9 @@ class Outcome:
         media_type: Of what the process returned; None where it returned nothing.
         result: Manifest of the stored result (:mod:`pygeoapi_prefect.results`); None unless successful.
         problem: Set exactly for failed jobs.
+        usage: What the job has used, as :meth:`~pygeoapi_prefect.telemetry.usage.UsageMeter.report` gives it; None: not
+            known, as of a job that was stopped.
+        metrics: Names and values that its handlers measured, for the runner; they are not stored.
     """
 
     status: JobStatus
@@ -153,6 +158,8 @@ class Outcome:
     media_type: str | None = None
     result: Mapping[str, Any] | None = None
     problem: Problem | None = None
+    usage: Mapping[str, float] | None = None
+    metrics: Sequence[tuple[str, float]] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -166,12 +173,30 @@ class Outcome:
             media_type=values["media_type"],
             result=values["result"],
             problem=Problem(**problem) if problem else None,
+            usage=_usage(values.get("usage")),
+            metrics=_metrics(values.get("metrics")),
         )
 
     @classmethod
     def failed(cls, message: str, *, status: int = 500, type_: str = "about:blank") -> "Outcome":
         """A failure with *message* as its reason, answered with HTTP *status* to a synchronous request."""
         return cls(JobStatus.FAILED, message, problem=Problem(status, type_, message))
+
+
+def _usage(values: Any) -> dict[str, float] | None:
+    """Outcomes come from where jobs run: whatever else stands there is passed over."""
+    if not isinstance(values, Mapping):
+        return None
+    return {str(key): value for key, value in values.items() if isinstance(value, int | float)}
+
+
+def _metrics(values: Any) -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for entry in values if isinstance(values, list) else ():
+        match entry:
+            case [str() as name, int() | float() as value]:
+                found.append((name, float(value)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +262,16 @@ class JobDetails:
         request: The execute request: ``inputs``, ``outputs``, ``response``.
         result: Manifest of the stored result; None unless the job was successful.
         user: Who submitted it, as they were then; None: nobody was known, or the job was deleted.
+        usage: As :class:`Outcome` has it; None: not known.
+        trace_parent: As :class:`NewJob` has it.
     """
 
     job: Job
     request: Mapping[str, Any]
     result: Mapping[str, Any] | None
     user: User | None = None
+    usage: Mapping[str, float] | None = None
+    trace_parent: str | None = None
 
     @property
     def has_secrets(self) -> bool:
@@ -370,3 +399,25 @@ class Outlook:
     jobs_wait: bool
     cleanups_wait: bool
     callbacks_wait: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLoad:
+    """
+    What all runners together have to do.
+
+    Attributes:
+        jobs: How many have not ended, by process and status.
+        queue_length: How many jobs wait for a runner.
+        oldest_waits: Seconds since the oldest of them was accepted; 0 where none waits.
+        recordings: Jobs that Prefect does not show completely yet.
+        callbacks: Calls to be made, now or later.
+        runners: How many hold a lease.
+    """
+
+    jobs: Mapping[tuple[str, JobStatus], int]
+    queue_length: int
+    oldest_waits: float
+    recordings: int
+    callbacks: int
+    runners: int

@@ -143,6 +143,7 @@ class RunnerSide(Claims):
             "media_type": outcome.media_type and outcome.media_type[:255],
             "result": None if outcome.result is None else dict(outcome.result),
             "problem": None if outcome.problem is None else outcome.problem.to_json(),
+            "usage": None if outcome.usage is None else dict(outcome.usage),
         }
         if flow_run_id is not None:
             values["flow_run_id"] = flow_run_id

@@ -2,12 +2,13 @@
 
 from pygeoapi_prefect.jobs.callback_side import CallbackSide
 from pygeoapi_prefect.jobs.client_side import ClientSide
+from pygeoapi_prefect.jobs.monitor_side import MonitorSide
 from pygeoapi_prefect.jobs.recorder_side import RecorderSide
 from pygeoapi_prefect.jobs.runner_side import RunnerSide
 from pygeoapi_prefect.jobs.share_side import ShareSide
 
 
-class JobStore(ClientSide, ShareSide, RunnerSide, RecorderSide, CallbackSide):
+class JobStore(ClientSide, ShareSide, RunnerSide, RecorderSide, CallbackSide, MonitorSide):
     """
     The jobs, their logs, and the runners that hold claims.
 

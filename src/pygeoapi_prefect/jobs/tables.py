@@ -38,7 +38,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from pygeoapi_prefect.schemas import JobStatus
 
-REVISION = "0008"
+REVISION = "0009"
 VERSION_TABLE = "ogc_alembic_version"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -156,6 +156,8 @@ jobs = Table(
     Column("subscribed", Boolean, nullable=False, server_default=false()),
     Column("owner", String(512)),
     Column("submitted_by", AnyJson),
+    Column("usage", AnyJson),
+    Column("trace_parent", String(64)),
     CheckConstraint(
         "(finished IS NOT NULL) = (status IN ('successful', 'failed', 'dismissed'))",
         name="finished",

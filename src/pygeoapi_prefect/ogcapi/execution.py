@@ -21,6 +21,7 @@ from pygeoapi_prefect.ogcapi.preferences import Preferences
 from pygeoapi_prefect.ogcapi.results import answer_with, prefers_json
 from pygeoapi_prefect.results import Response
 from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE, essence
+from pygeoapi_prefect.telemetry.tracing import request_span
 
 LOGGER = logging.getLogger(__name__)
 
@@ -55,15 +56,17 @@ def execute_process(original: Callable[..., Answer], api: API, request: APIReque
     manager = api.manager
     manager.require_available(process_id)
     body = _read_body(request, manager.settings.max_request_bytes)
-    execution = manager.execute(
-        process_id,
-        body,
-        Preferences.parse(request_headers(request).getlist("Prefer")),
-        job_id=_proposed_job_id(body),
-        idempotency_key=_idempotency_key(request, process_id, body, hidden=manager.secret_inputs(process_id)),
-        base_url=api.base_url,
-        prefers_json=prefers_json(request),
-    )
+    with request_span(process_id, request_headers(request).get("traceparent")) as trace_parent:
+        execution = manager.execute(
+            process_id,
+            body,
+            Preferences.parse(request_headers(request).getlist("Prefer")),
+            job_id=_proposed_job_id(body),
+            idempotency_key=_idempotency_key(request, process_id, body, hidden=manager.secret_inputs(process_id)),
+            base_url=api.base_url,
+            prefers_json=prefers_json(request),
+            trace_parent=trace_parent,
+        )
     job_url = f"{api.base_url}/jobs/{execution.job.job_id}"
     if execution.response is None:
         headers, _, content = json_answer(api, request, status_info(execution.job, api.base_url))

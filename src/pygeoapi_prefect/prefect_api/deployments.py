@@ -205,6 +205,7 @@ class Deployments(Client):
         idempotency_key: str,
         work_queue_name: str | None = None,
         job_variables: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> UUID:
         """
         Ask for a flow run of a deployment, at once, or find the one that an earlier call with the same key created.
@@ -220,6 +221,7 @@ class Deployments(Client):
             idempotency_key: Unique within the flow, that is for all its deployments.
             work_queue_name: Another queue of the deployment's work pool, created where it is missing.
             job_variables: They win over those of the deployment.
+            labels: Beside those of the deployment.
 
         Returns:
             The id of the flow run, which is SCHEDULED, or further.
@@ -238,6 +240,7 @@ class Deployments(Client):
             "state": {"type": "SCHEDULED"},
             "work_queue_name": work_queue_name,
             "job_variables": dict(job_variables or {}),
+            "labels": dict(labels or {}),
         }
         try:
             created = self._call(

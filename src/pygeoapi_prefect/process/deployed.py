@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,9 @@ from pygeoapi_prefect.process.processor import load_processor
 from pygeoapi_prefect.process.progress import report_to
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.blocks import is_block
+from pygeoapi_prefect.telemetry import tracing
+from pygeoapi_prefect.telemetry.measured import measured
+from pygeoapi_prefect.telemetry.usage import UsageMeter
 
 LOGGER = logging.getLogger(__name__)
 
@@ -64,11 +68,20 @@ def _flow_of_this_run() -> Flow[..., Any]:
         # also where Prefect loads the flow of a job that has ended, for its hooks
         return _unable(error, list(parameters))
     _use_scratch_folder()
+    # Prefect's engine makes the span of the flow run, below that of the request
+    tracing.set_up()
+    usage = UsageMeter()
+
+    def leave(outcome: Outcome) -> None:
+        _leave(store, job_id, replace(outcome, usage=usage.report(), metrics=measured()))
+
     try:
         processor = load_processor(order.process_id, order.resource)
-        handled = handled_job(order, processor.metadata, store, mask=mask, drain=_flush)
+        handled = handled_job(order, processor.metadata, store, mask=mask, drain=_flush, usage=usage)
 
         def begin(flow_run_id: UUID) -> None:
+            if int(this_flow_run.run_count) == 1:
+                tracing.waited_span(*order.traced)
             if handled is not None:
                 handled.open()
             report_to(_ProgressArtifact(flow_run_id, mask.text))
@@ -78,9 +91,9 @@ def _flow_of_this_run() -> Flow[..., Any]:
             order,
             store,
             began=begin,
-            kept=lambda manifest: _leave(store, job_id, successful(manifest)),
+            kept=lambda manifest: leave(successful(manifest)),
             # the next attempt, if there is one, replaces it
-            failed=lambda error: _leave(store, job_id, failed(error)),
+            failed=lambda error: leave(failed(error)),
             parameters=list(parameters),
             handled=handled,
             mask=mask,

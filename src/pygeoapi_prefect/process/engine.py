@@ -38,12 +38,19 @@ from pygeoapi_prefect.exceptions import ConfigurationError, InvalidInputsError, 
 from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.process.dask import DaskCluster
 from pygeoapi_prefect.process.execution import JobStopped, execute_plain
-from pygeoapi_prefect.process.flow_runs import flow_name, flow_run_name, flow_run_parameters, flow_run_tags
+from pygeoapi_prefect.process.flow_runs import (
+    flow_name,
+    flow_run_name,
+    flow_run_parameters,
+    flow_run_tags,
+    trace_labels,
+)
 from pygeoapi_prefect.process.input_values import linked_inputs
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import is_flow
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.blocks import StorageBlock, is_block
+from pygeoapi_prefect.telemetry.tracing import current_trace_parent, part_span
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.handlers.handled_job import HandledJob
@@ -125,7 +132,8 @@ def flow_of_job(
     known = _allowing(convention.arguments_without(linked, order, processor.metadata), order) if linked else arguments()
 
     def finish(returned: Any) -> None:
-        manifest = convention.store(returned, order, processor.metadata, store, block, handled)
+        with part_span("store outputs"):
+            manifest = convention.store(returned, order, processor.metadata, store, block, handled)
         if handled is not None:
             handled.finish(manifest)
         kept(manifest)
@@ -297,6 +305,7 @@ def _create_flow_run(client: SyncPrefectClient, flow: Flow[..., Any], order: Job
         "tags": flow_run_tags(order.process_id, order.job_id),
         "idempotency_key": order.folder,
         "state": {"type": "PENDING"},
+        "labels": trace_labels(current_trace_parent()),
     }
     try:
         created = client.request("POST", "/flow_runs/", json=body)

@@ -24,6 +24,7 @@ from pygeoapi_prefect.results.outputs import WHOLE
 from pygeoapi_prefect.results.returns import UnusableReturnError, meaning_of
 from pygeoapi_prefect.schemas import JobStatus
 from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
+from pygeoapi_prefect.telemetry.tracing import part_span
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.handlers.handled_job import HandledJob
@@ -65,7 +66,8 @@ def execute_plain(
             user_msg=f"The process returned a {type(returned).__name__} instead of (media type, value)"
         )
     wanted = arguments.get("outputs")
-    manifest = store_pair(returned, processor.metadata, order, store, requested_outputs=wanted, handled=handled)
+    with part_span("store outputs"):
+        manifest = store_pair(returned, processor.metadata, order, store, requested_outputs=wanted, handled=handled)
     if handled is not None:
         handled.finish(manifest)
     return manifest

@@ -11,6 +11,9 @@ TAG = "pygeoapi"
 MAX_PARAMETER_CHARACTERS = 1024
 """Larger inputs are shown by their type and size: Prefect is no store for them."""
 
+TRACE_PARENT_LABEL = "__OTEL_TRACEPARENT"
+"""Source: ``prefect.telemetry.run_telemetry.LABELS_TRACEPARENT_KEY``."""
+
 
 def flow_name(process_id: str) -> str:
     """Prefect's flow that stands for a process. Prefect refuses some characters in names."""
@@ -41,3 +44,8 @@ def flow_run_parameters(job_id: str, request: Mapping[str, Any]) -> dict[str, An
 def _shortened(value: Any) -> Any:
     size = len(str(value))
     return value if size <= MAX_PARAMETER_CHARACTERS else f"({type(value).__name__}, {size} characters)"
+
+
+def trace_labels(trace_parent: str | None) -> dict[str, str]:
+    """Labels by which the span that Prefect makes of a flow run stands below another one."""
+    return {} if trace_parent is None else {TRACE_PARENT_LABEL: trace_parent}

@@ -32,6 +32,8 @@ class HandedOver:
         reference_limits: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has them.
         user: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
         secrets: Of the job.
+        trace_parent: Likewise.
+        created: Likewise.
     """
 
     job_id: str
@@ -42,6 +44,8 @@ class HandedOver:
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
     user: Mapping[str, Any] | None = None
     secrets: JobSecrets = field(default_factory=JobSecrets, repr=False)
+    trace_parent: str | None = None
+    created: str | None = None
 
     @staticmethod
     def folder_of(job_id: str) -> str:
@@ -80,6 +84,8 @@ class HandedOver:
             "has_secrets": bool(self.secrets),
             "reference_limits": dict(self.reference_limits),
             "user": self.user,
+            "trace_parent": self.trace_parent,
+            "created": self.created,
         }
         return json.dumps(order).encode()
 
@@ -107,4 +113,6 @@ def read_order(data: bytes, job_id: str, secrets: JobSecrets) -> JobOrder:
         reference_limits=order.get("reference_limits", {}),
         user=order.get("user"),
         access_token=secrets.access_token,
+        trace_parent=order.get("trace_parent"),
+        created=order.get("created"),
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.results import ResultStore
+from pygeoapi_prefect.telemetry.usage import UsageMeter
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.handlers.handled_job import HandledJob
@@ -18,6 +19,7 @@ def handled_job(
     *,
     mask: SecretMask,
     drain: Callable[[], None] = lambda: None,
+    usage: UsageMeter | None = None,
 ) -> "HandledJob | None":
     """
     The job with its handlers, to be opened and closed by the caller; None where its process has none.
@@ -28,6 +30,7 @@ def handled_job(
         store: Where its outputs are stored.
         mask: Of the job.
         drain: Waits until all that the job has printed is logged.
+        usage: Measures the job.
     """
     if not (order.resource["processor"].get("prefect") or {}).get("handlers"):
         return None
@@ -46,4 +49,5 @@ def handled_job(
         access_token=order.access_token,
         mask=mask,
         drain=drain,
+        usage=usage,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pygeoapi_prefect.masking import texts_in
@@ -23,6 +24,8 @@ class JobOrder:
         user: Who submitted the job, as :meth:`~pygeoapi_prefect.identity.User.to_json` gives it; None: nobody is
             known.
         access_token: Theirs, where the process keeps it for its handlers; else empty.
+        trace_parent: The span that the job belongs to. Source: W3C Trace Context, ``traceparent``.
+        created: When the job was accepted, in ISO 8601.
     """
 
     job_id: str
@@ -33,6 +36,8 @@ class JobOrder:
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
     user: Mapping[str, Any] | None = None
     access_token: str = field(default="", repr=False)
+    trace_parent: str | None = None
+    created: str | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -43,6 +48,12 @@ class JobOrder:
         """The texts that must not be seen: of secret inputs, and the access token."""
         hidden = [value for name, value in self.inputs.items() if name in self.request.get("secret_inputs", ())]
         return frozenset(texts_in([*hidden, self.access_token], numbers=True))
+
+    @property
+    def traced(self) -> tuple[str, str, str | None, datetime | None]:
+        """The arguments of :func:`~pygeoapi_prefect.telemetry.tracing.job_span`."""
+        created = datetime.fromisoformat(self.created) if self.created else None
+        return self.job_id, self.process_id, self.trace_parent, created
 
     @property
     def settings(self) -> ProcessSettings:

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -35,6 +35,9 @@ from pygeoapi_prefect.runner.recorder import Recorder
 from pygeoapi_prefect.runner.service import RunnerService, install_signal_handlers
 from pygeoapi_prefect.runner.supervisor import Handover
 from pygeoapi_prefect.settings import ManagerSettings
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.runner.metrics import MetricsServer
 
 LOGGER = logging.getLogger(__name__)
 
@@ -105,6 +108,7 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
         signer=LinkSigner.of(settings),
     )
     service.on_callbacks = callbacks.nudge
+    metrics = _serve_metrics(settings, handover, service, link)
     install_signal_handlers(service)
     callbacks.start()
     recorder.start()
@@ -122,7 +126,9 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
     LOGGER.info("runner started", extra={"action": "start", "runner_id": service.runner_id})
 
     def hand_over() -> None:
-        """Before another runner takes over, so that two never have the same local Prefect server."""
+        """Before another runner takes over, so that two never have the same local Prefect server or address."""
+        if metrics is not None:
+            metrics.stop()
         recorder.stop(_RECORDER_STOP_SECONDS)
         link.close()
         lock.release()
@@ -145,6 +151,27 @@ def run(settings: ManagerSettings, handover: Handover, *, embedded: bool) -> int
             handing_over.start()
         handing_over.join()
     return 0
+
+
+def _serve_metrics(
+    settings: ManagerSettings, handover: Handover, service: RunnerService, link: PrefectLink
+) -> "MetricsServer | None":
+    if settings.metrics is None:
+        return None
+    # the library is for those who want metrics
+    from pygeoapi_prefect.runner.metrics import serve_metrics
+
+    # connections of its own, and no patience: the runner's loop never waits behind a scrape
+    store = JobStore(Database(settings.connection, timeout=0))
+    service.observer, server = serve_metrics(
+        settings.metrics,
+        list(handover.manager_def.get("processes") or {}),
+        runner_id=service.runner_id,
+        use=service.use,
+        prefect_is_reachable=lambda: link.is_reachable,
+        load=store.load,
+    )
+    return server
 
 
 def _address_policy(

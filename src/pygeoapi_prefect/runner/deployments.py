@@ -240,6 +240,7 @@ class Deployments:
             case JobStatus.RUNNING:
                 if not job.has_begun:
                     job.has_begun = True
+                    job.began = datetime.now(UTC)
                     job.last_message = None
                     job.look_for_worker_at = time.monotonic() + PATIENCE_SECONDS
                     self._begin_time_limit(job)

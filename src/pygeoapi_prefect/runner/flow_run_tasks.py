@@ -6,7 +6,7 @@ Every function waits for somebody and keeps no state: the runner calls them in t
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from pygeoapi_prefect.exceptions import ConfigurationError, ResultNotAvailableEr
 from pygeoapi_prefect.jobs import LogLine, Outcome
 from pygeoapi_prefect.jobs.records import MAX_LOG_LINES
 from pygeoapi_prefect.prefect_api import Deployment, FlowRunState, FlowRunStateType, PrefectApi
-from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags
+from pygeoapi_prefect.process.flow_runs import TAG, flow_run_name, flow_run_parameters, flow_run_tags, trace_labels
 from pygeoapi_prefect.process.foreign import flow_run_of_job
 from pygeoapi_prefect.process.handed_over import HandedOver
 from pygeoapi_prefect.results import ResultStore, copy_values
@@ -82,6 +82,8 @@ class FlowRunTasks:
             reference_limits=asdict(self._settings.reference_limits),
             user=None if job.details.user is None else job.details.user.to_json(),
             secrets=job.secrets,
+            trace_parent=job.details.trace_parent,
+            created=job.details.job.created.isoformat(),
         )
         self._storage(api, process).put(handed_over.order_location, handed_over.order_json())
         if job.secrets:
@@ -95,6 +97,7 @@ class FlowRunTasks:
             idempotency_key=job.job_id,
             # Prefect adds the environment to that of the deployment, and replaces every other variable
             job_variables=job_variables,
+            labels=trace_labels(job.details.trace_parent),
         )
 
     def _create_foreign(self, api: PrefectApi, job: HeldJob, settings: DeploymentSettings) -> UUID:
@@ -108,6 +111,7 @@ class FlowRunTasks:
             idempotency_key=job.job_id,
             # a deployment that is served by its own process has no queues
             work_queue_name=settings.queue if deployment.work_pool_name else None,
+            labels=trace_labels(job.details.trace_parent),
         )
 
     def waits_for(self, api: PrefectApi, job: HeldJob) -> str | None:
@@ -168,7 +172,7 @@ class FlowRunTasks:
             return written
         folder = f"{job.job_id}/{job.claim.number}"
         result = copy_values(written.result, storage, self._results, folder, allowed=job.job_id)
-        return Outcome(written.status, written.message, written.media_type, result)
+        return replace(written, result=result)
 
     def remove_traces(self, api: PrefectApi, job: HeldJob) -> None:
         """Remove what was for the flow run of an ended job alone."""

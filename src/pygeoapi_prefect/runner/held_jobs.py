@@ -1,6 +1,7 @@
 """A job that this runner holds, in memory."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from pygeoapi_prefect.jobs import Claim, JobDetails, JobSecrets, LogLine, Outcome
@@ -13,6 +14,7 @@ class HeldJob:
 
     Attributes:
         secrets: Of the job; empty where it was handed over before this runner held it.
+        began: When the work began; None: it has not.
         deadline: Monotonic seconds at which it has run as long as it may; None: no limit, or not begun.
         lines: Of its log, not written yet.
         lines_written: How many are.
@@ -33,6 +35,10 @@ class HeldJob:
     flow_run_kept: bool = False
     is_stopping: bool = False
     stopped_for: Outcome | None = None
+    began: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.began = self.details.job.started
 
     @property
     def claim(self) -> Claim:

@@ -91,13 +91,19 @@ class PoolJobs:
         busy = sum(isinstance(worker.task, HeldJob | _CleanUp | _Asked) for worker in self._pool.workers.values())
         return self._settings.max_running - busy
 
+    def use(self) -> tuple[int, int]:
+        """How many pool workers are busy, and how many idle. From any thread."""
+        workers = list(self._pool.workers.values())
+        idle = sum(worker.is_idle for worker in workers)
+        return len(workers) - idle, idle
+
     # ---------------------------------------------------------------- to pool workers
 
     def start_worker(self) -> None:
         """Have an idle worker ready."""
         self._register(self._pool.start_worker())
 
-    def start(self, details: JobDetails, secrets: JobSecrets, *, prefect_api_url: str | None) -> None:
+    def start(self, details: JobDetails, secrets: JobSecrets, *, prefect_api_url: str | None) -> HeldJob:
         """
         Give a job to a pool worker.
 
@@ -105,10 +111,14 @@ class PoolJobs:
             details: The job; its process is configured.
             secrets: Of the job.
             prefect_api_url: Of the local Prefect server, if there is one.
+
+        Returns:
+            The job as this runner holds it.
         """
         limit = self._settings.process(details.job.process_id).time_limit
         running = HeldJob(details, secrets, None if limit is None else time.monotonic() + limit)
         self._give("run", running, running, prefect_api_url)
+        return running
 
     def read_result(self, job: HeldJob, *, prefect_api_url: str | None) -> None:
         """
@@ -136,6 +146,8 @@ class PoolJobs:
                 reference_limits=asdict(self._settings.reference_limits),
                 user=None if details.user is None else details.user.to_json(),
                 access_token=held.secrets.access_token,
+                trace_parent=details.trace_parent,
+                created=job.created.isoformat(),
             ),
             result_store=self._settings.output_dir,
             scratch=str(self.scratch_of(job.claim)),

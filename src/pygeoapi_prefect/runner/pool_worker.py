@@ -23,7 +23,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,9 @@ from pygeoapi_prefect.process.processor import is_flow, load_processor
 from pygeoapi_prefect.process.progress import progress_goes_to
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.runner.os_processes import kill_descendants
+from pygeoapi_prefect.telemetry import tracing
+from pygeoapi_prefect.telemetry.measured import forget_measured, measured
+from pygeoapi_prefect.telemetry.usage import UsageMeter
 
 if TYPE_CHECKING:
     from pygeoapi_prefect.handlers.handled_job import HandledJob
@@ -80,6 +83,7 @@ def run_worker(connection: Connection) -> None:
         try:
             order = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
+            tracing.close()
             return
         do = order.pop("do")
         if do == "clean_up":
@@ -92,9 +96,13 @@ def run_worker(connection: Connection) -> None:
         channel.begin()
         outcome = _run(_TASKS[do], assignment, store, channel)
         if outcome is None:
+            tracing.close()
             return
         output.drain()
+        if do == "run":
+            outcome = replace(outcome, usage=channel.usage.report(), metrics=measured())
         channel.end(outcome)
+        tracing.flush()
 
 
 def _run(
@@ -121,6 +129,11 @@ def _run(
 
 def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") -> Outcome:
     order = assignment.order
+    with tracing.job_span(*order.traced):
+        return _executed(order, assignment.prefect_api_url, store, channel)
+
+
+def _executed(order: JobOrder, api_url: str | None, store: ResultStore, channel: "_Channel") -> Outcome:
     processor = load_processor(order.process_id, order.resource)
     if not is_flow(processor):
         handled = _handled(order, processor, store, channel)
@@ -135,7 +148,6 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
     handled = _handled(order, processor, store, channel)
     if handled is not None:
         handled.set_environment()
-    api_url = assignment.prefect_api_url
     manifest = run_in_pool(
         processor, order, store, api_url=api_url, began=channel.flow_run, handled=handled, mask=channel.mask
     )
@@ -143,7 +155,7 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
 
 
 def _handled(order: JobOrder, processor: BaseProcessor, store: ResultStore, channel: "_Channel") -> "HandledJob | None":
-    handled = handled_job(order, processor.metadata, store, mask=channel.mask, drain=channel.drain)
+    handled = handled_job(order, processor.metadata, store, mask=channel.mask, drain=channel.drain, usage=channel.usage)
     if handled is not None:
         channel.job.callback(handled.close)
         handled.open()
@@ -245,6 +257,7 @@ class _Channel:
         mask: Of the job.
         drain: Waits until all that was printed is in the log.
         job: What has to be undone when the job has ended, while its environment is still there.
+        usage: Measures the job.
 
     Processes that the job forks inherit it and would garble it: what they tell goes through the captured output.
     """
@@ -260,8 +273,11 @@ class _Channel:
         self.mask = SecretMask()
         self.drain: Callable[[], None] = lambda: None
         self.job = ExitStack()
+        self.usage = UsageMeter()
 
     def begin(self) -> None:
+        self.usage = UsageMeter()
+        forget_measured()
         self._lines_left = MAX_LOG_LINES
         self._percent = 0
         self.mask = SecretMask()

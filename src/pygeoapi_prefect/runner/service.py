@@ -30,6 +30,7 @@ from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.runner.deployments import DeployedJob, Deployments
 from pygeoapi_prefect.runner.forkserver import Forkserver
 from pygeoapi_prefect.runner.held_jobs import HeldJob
+from pygeoapi_prefect.runner.observer import JobObserver, RunnerUse
 from pygeoapi_prefect.runner.os_processes import is_alive, start_time, this_host
 from pygeoapi_prefect.runner.pool import PoolWorker
 from pygeoapi_prefect.runner.pool_jobs import PoolJobs
@@ -85,6 +86,7 @@ class RunnerService:
     Attributes:
         on_jobs_change: Called when jobs have started or ended here: for the recorder.
         on_callbacks: Called when clients are to be called back.
+        observer: Is told of jobs that begin and end here, in the main thread.
         last_activity: When a job last started or ended, in monotonic seconds.
     """
 
@@ -111,6 +113,7 @@ class RunnerService:
         self._is_wanted = is_wanted
         self.on_jobs_change: Callable[[], None] = lambda: None
         self.on_callbacks: Callable[[], None] = lambda: None
+        self.observer = JobObserver()
         self._process_limits = {
             process_id: process.max_running
             for process_id, process in settings.processes.items()
@@ -138,7 +141,7 @@ class RunnerService:
             self._results,
             connect=prefect.api,
             wake=self.wake,
-            begun=lambda job: self._due.append(lambda: self._store.begin(job.claim)),
+            begun=self._flow_run_begun,
             ended=lambda job, outcome: self._unwritten.append((job, outcome)),
             waits=lambda job, reason: self._due.append(lambda: self._store.give_back(job.claim, reason)),
             says=lambda job, message: self._due.append(lambda: self._store.say(job.claim, message)),
@@ -218,6 +221,11 @@ class RunnerService:
     def runs_in_engine(self) -> bool:
         """Whether a job of the pool needs Prefect to its end: it runs through its engine, or its result is read."""
         return any(job.process_id in self._engine_processes or isinstance(job, DeployedJob) for job in self._pool.jobs)
+
+    def use(self) -> RunnerUse:
+        """How busy the runner is. From any thread."""
+        busy, idle = self._pool.use()
+        return RunnerUse(busy, idle, self._settings.max_running, len(self._deployments.jobs))
 
     @property
     def is_draining(self) -> bool:
@@ -390,6 +398,8 @@ class RunnerService:
                 LOGGER.info("job of a deployment adopted", extra=facts)
                 continue
             LOGGER.warning("job lost by its runner", extra=facts)
+            if job.status.is_terminal:
+                self.observer.lost(job.process_id)
             self._delete_traces(job.claim)
         if lost:
             self._look_again = True
@@ -414,6 +424,8 @@ class RunnerService:
             self._start(self._store.details(claim.job_id))
         for claim, job in held.items():
             if claim not in outlook.claims:
+                if not job.is_stopping:
+                    self.observer.ended(job, JobStatus.DISMISSED)
                 self._stop_job(job, None)
         if outlook.callbacks_wait:
             self.on_callbacks()
@@ -488,7 +500,7 @@ class RunnerService:
         if is_deployed:
             self._deployments.start(details, secrets)
         else:
-            self._pool.start(details, secrets, prefect_api_url=self._prefect.local_api_url)
+            self.observer.begun(self._pool.start(details, secrets, prefect_api_url=self._prefect.local_api_url))
 
     # ---------------------------------------------------------------- the ends of jobs
 
@@ -509,6 +521,10 @@ class RunnerService:
     def _handlers_answered(self, job: HeldJob, answer: Mapping[str, Any] | Outcome) -> None:
         assert isinstance(job, DeployedJob)
         self._deployments.heed_handlers(job, answer)
+
+    def _flow_run_begun(self, job: HeldJob) -> None:
+        self._due.append(lambda: self._store.begin(job.claim))
+        self.observer.begun(job)
 
     def _flow_run_completed(self, job: DeployedJob) -> None:
         self._unread.append(job)
@@ -569,10 +585,13 @@ class RunnerService:
         except Exception:
             # one job's words must not end the runner, and with it the other jobs
             LOGGER.exception("outcome cannot be stored", extra={"action": "finish", "job_id": job.job_id})
-            is_finished = self._store.finish(job.claim, Outcome.failed("The outcome of the job could not be stored"))
+            outcome = Outcome.failed("The outcome of the job could not be stored")
+            is_finished = self._store.finish(job.claim, outcome)
         if not is_finished and not self._is_written(job.claim, outcome):
             LOGGER.info("late outcome refused", extra={"action": "finish", "job_id": job.job_id})
             self._delete_traces(job.claim)
+        else:
+            self.observer.ended(job, outcome.status, outcome)
         if isinstance(job, DeployedJob):
             self._deployments.forget(job)
         self.last_activity = time.monotonic()

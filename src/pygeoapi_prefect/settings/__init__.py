@@ -12,6 +12,7 @@ from pygeoapi_prefect.settings.manager import (
     DEFAULT_OUTPUT_DIR,
     MANAGER_KEY,
     ManagerSettings,
+    MetricsSettings,
 )
 from pygeoapi_prefect.settings.processes import (
     BLOCK_REFERENCE,
@@ -34,6 +35,7 @@ __all__ = [
     "DeploymentSettings",
     "HandlerSettings",
     "ManagerSettings",
+    "MetricsSettings",
     "ProcessSettings",
     "job_control_options",
     "process_settings",

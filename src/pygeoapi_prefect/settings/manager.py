@@ -28,6 +28,19 @@ DEFAULT_CONNECTION = "pygeoapi-prefect/jobs.db"
 DEFAULT_OUTPUT_DIR = "pygeoapi-prefect/results"
 
 
+class MetricsSettings(Section):
+    """
+    The keys under ``server.manager.metrics``.
+
+    Attributes:
+        port: Where the runner can be scraped; 0: one that is free, which its log names.
+        host: The address that it listens on.
+    """
+
+    port: int = Field(ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", min_length=1)
+
+
 class ManagerSettings(Section):
     """
     The keys under ``server.manager``; ``docs/reference/configuration.md`` describes each for users.
@@ -65,6 +78,7 @@ class ManagerSettings(Section):
         callback_attempts: How often a client is called at the end of a job before it is given up.
         callback_timeout: Seconds for one call, all of it.
         auth: Whose tokens are believed; None: nobody is known, and nobody is asked.
+        metrics: Where the runner can be scraped by Prometheus; None: nowhere.
         ogc_compliance: Whether pygeoapi's process functions are wrapped (see :mod:`pygeoapi_prefect.ogcapi`).
         enable_sync_job_execution: Of 0.9: whether processes may be executed synchronously; None: not said.
         enable_async_job_execution: Of 0.9: whether processes may be executed asynchronously; None: not said.
@@ -102,6 +116,7 @@ class ManagerSettings(Section):
     callback_attempts: int = Field(default=8, ge=1)
     callback_timeout: float = Field(default=10, gt=0)
     auth: AuthSettings | None = None
+    metrics: MetricsSettings | None = None
     ogc_compliance: bool = True
     enable_sync_job_execution: bool | None = None
     enable_async_job_execution: bool | None = None

@@ -6,8 +6,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 _MIB = 1024 * 1024
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 """Unit of ``ru_maxrss``. Source: getrusage(2)."""
@@ -63,9 +61,13 @@ def _own_peak_bytes() -> int:
 
 
 def _io_bytes() -> tuple[int, int] | None:
-    """Bytes that were asked for and handed over, whether a disk had to move for them or not."""
+    """
+    Bytes that were asked for and handed over, whether a disk had to move for them or not.
+
+    Source: proc(5), ``io``. Read here: psutil takes longer than all the rest of a meter.
+    """
     try:
-        io = psutil.Process().io_counters()
-    except (AttributeError, psutil.Error, OSError):
+        counters = dict(line.split(b": ") for line in Path("/proc/self/io").read_bytes().splitlines())
+        return int(counters[b"rchar"]), int(counters[b"wchar"])
+    except (OSError, ValueError, KeyError):
         return None
-    return getattr(io, "read_chars", io.read_bytes), getattr(io, "write_chars", io.write_bytes)

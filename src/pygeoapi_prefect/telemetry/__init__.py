@@ -1,0 +1,1 @@
+"""What is measured of jobs, where they run."""
