@@ -238,7 +238,7 @@ ATTACKS: dict[str, Attack] = {
     "a key that the token brings": own_jwk,
     "a key that the token links to": lambda issuer: other_key(issuer, jku=f"{issuer.url}/stolen"),
     "a certificate that it links to": lambda issuer: other_key(issuer, x5u=f"{issuer.url}/stolen", x5c=["AAAA"]),
-    "an extension that nobody knows": lambda issuer: issuer.sign(issuer.claims(), crit=["new"], new=1),
+    "an extension that nobody knows": lambda issuer: issuer.sign(issuer.claims(), crit=["new\n" * 200]),
     "crit of nothing": lambda issuer: issuer.sign(issuer.claims(), crit=[]),
     "payload is a list": lambda issuer: issuer.sign([]),
     "payload is a token": lambda issuer: issuer.sign(issuer.token().encode(), cty="JWT"),
