@@ -53,8 +53,8 @@ def _below(annotation: Any, step: str | int) -> Any:
         if is_section(one):
             fields = {field.alias or name: field for name, field in one.model_fields.items()}
             return fields[str(step)].annotation
-        if get_args(one):
-            return get_args(one)[-1]
+        if within := [part for part in get_args(one) if part is not ...]:
+            return within[-1]
     return annotation
 
 
