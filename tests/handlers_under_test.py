@@ -11,6 +11,7 @@ from pygeoapi.process.base import ProcessorExecuteError
 
 from processors import _Processor
 from pygeoapi_prefect.handlers import CommonExecutionHandler
+from pygeoapi_prefect.handlers.options import HandlerOptions
 
 LOGGER = logging.getLogger(__name__)
 SECRET = "correct horse battery staple"
@@ -86,6 +87,22 @@ class Awaited(CommonExecutionHandler):
 
     async def pre_execution_hook(self):
         pass
+
+
+class CountingOptions(HandlerOptions):
+    """Of :class:`Counting`."""
+
+    at_most: int = 1
+
+
+class Counting(CommonExecutionHandler):
+    """Has an option of its own."""
+
+    own_options = CountingOptions
+
+
+class Free(Counting):
+    """Declares no option."""
 
 
 class Greet(_Processor):

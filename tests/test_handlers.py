@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import handlers_of_the_document as document
-from handlers_under_test import SECRET
+from handlers_under_test import SECRET, CountingOptions
 from pygeoapi_prefect.deploy.planned import planned
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.handlers import CommonExecutionHandler
@@ -419,6 +419,33 @@ class TestConfiguration:
         settings = process_settings("p", self.resource(["pygeoapi_prefect.handlers.CommonExecutionHandler", name]))
         with pytest.raises(ConfigurationError, match=rf"prefect\.handlers\.1: .*{reason}"):
             load_handlers("p", settings.handlers)
+
+    @pytest.mark.parametrize(
+        ("name", "options", "complaint"),
+        [
+            ("Common", {"pod_env_var": {}}, "pod_env_var is not known; did you mean 'pod_env_vars'"),
+            ("Common", {"pod_env_vars": "A=1"}, "pod_env_vars: "),
+            ("Counting", {"at_most": "many"}, "at_most: "),
+            ("Counting", {"pod_env_vars": []}, "pod_env_vars: "),
+            ("Counting", {"at_mots": 1}, "at_mots is not known; did you mean 'at_most'"),
+            ("Free", {"at_most": "many"}, "at_most: "),
+        ],
+    )
+    def test_options(self, monkeypatch, name, options, complaint):
+        """Each class's options are checked where it is loaded, those of its parents too."""
+        monkeypatch.setattr("handlers_under_test.Common", CommonExecutionHandler, raising=False)
+        settings = process_settings("p", self.resource([{"name": f"handlers_under_test.{name}", "options": options}]))
+        with pytest.raises(
+            ConfigurationError, match=rf"^resources\.p\.processor\.prefect\.handlers\.0\.options\.{complaint}"
+        ):
+            load_handlers("p", settings.handlers)
+
+    def test_options_that_fit(self):
+        """A class reads its own and its parents'; one that declares none may have any."""
+        for name, options in [("Counting", {"at_most": 2, "pod_env_vars": {"A": "1"}}), ("Free", {"whatever": 1})]:
+            handler = {"name": f"handlers_under_test.{name}", "options": options}
+            assert len(load_handlers("p", process_settings("p", self.resource([handler])).handlers)) == 1
+        assert CountingOptions.of({"at_most": 2, "whatever": 1}).at_most == 2
 
     def test_the_code_of_handlers_counts(self, tmp_path, monkeypatch):
         """When it has changed the runner is replaced; and it is uploaded with that of the process."""

@@ -1,9 +1,10 @@
 """The handler that others extend."""
 
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
+from pygeoapi_prefect.handlers.options import CommonOptions, HandlerOptions, declared_options
 
 VALUES_SET = "_values_set"
 """In an instance's dictionary: what :meth:`CommonExecutionHandler.setOutput` was called with, by output id."""
@@ -18,11 +19,22 @@ class CommonExecutionHandler(ExecutionHandler):
     Args:
         conf: As :class:`~pygeoapi_prefect.handlers.contract.ExecutionHandler` has it.
         outputs: Likewise; None: none.
+
+    Attributes:
+        own_options: The options that the class takes beside those of its parents. Where a class declares them, every
+            other option is refused.
     """
+
+    own_options: ClassVar[type[HandlerOptions]] = CommonOptions
 
     def __init__(self, conf: dict[str, Any], outputs: dict[str, Any] | None = None) -> None:
         self.conf = conf
         self.outputs = {} if outputs is None else outputs
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any], yaml_key: str) -> None:
+        """Hold the options against :attr:`own_options` of all classes of the hierarchy."""
+        declared_options(cls).parse(options, yaml_key)
 
     def setOutput(self, outputName: str, values: MutableMapping[str, Any]) -> None:  # noqa: N802, N803 ZOO's names
         """As the contract says; *values* may be another mapping than the caller was given, and is what is stored."""

@@ -63,6 +63,19 @@ class ExecutionHandler:
             if callable(hook := cls.__dict__.get(name)):
                 setattr(cls, name, _once(hook))
 
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any], yaml_key: str) -> None:
+        """
+        Called wherever the class is loaded, before there is any job.
+
+        Args:
+            options: From the configuration.
+            yaml_key: Where they stand, for messages.
+
+        Raises:
+            ConfigurationError: They are wrong; the process is then unavailable.
+        """
+
     def pre_execution_hook(self) -> None:
         """Called before the process runs and before its inputs are fetched."""
 

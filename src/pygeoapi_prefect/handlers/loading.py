@@ -14,7 +14,7 @@ _HOOKS = [name for name, member in vars(ExecutionHandler).items() if inspect.isf
 
 def load_handlers(process_id: str, handlers: Sequence[HandlerSettings]) -> list[type[ExecutionHandler]]:
     """
-    Import the classes of a process's handlers.
+    Import the classes of a process's handlers, and let them check their options.
 
     Args:
         process_id: Key of the process in the configuration.
@@ -24,10 +24,15 @@ def load_handlers(process_id: str, handlers: Sequence[HandlerSettings]) -> list[
         The classes, in the same order.
 
     Raises:
-        ConfigurationError: One cannot be imported, or is no handler; names the YAML key.
+        ConfigurationError: One cannot be imported, is no handler, or has wrong options; names the YAML key.
     """
-    key = f"resources.{process_id}.processor.prefect.handlers"
-    return [_load(f"{key}.{position}", handler.name) for position, handler in enumerate(handlers)]
+    loaded = []
+    for position, handler in enumerate(handlers):
+        key = f"resources.{process_id}.processor.prefect.handlers.{position}"
+        kind = _load(key, handler.name)
+        kind.check_options(handler.options, f"{key}.options")
+        loaded.append(kind)
+    return loaded
 
 
 def _load(yaml_key: str, dotted: str) -> type[ExecutionHandler]:

@@ -1,0 +1,49 @@
+"""Options of handlers: each class of a hierarchy declares its own, and they are held against the configuration."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import ConfigDict
+
+from pygeoapi_prefect.settings.section import Section
+
+
+class HandlerOptions(Section):
+    """What one class of a handler takes of its options."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], yaml_key: str = "options") -> Self:
+        """
+        This class's options; those of other classes of the hierarchy are passed over.
+
+        Raises:
+            ConfigurationError: Names each offending key.
+        """
+        return cls.parse({name: value for name, value in options.items() if name in cls.model_fields}, yaml_key)
+
+
+class CommonOptions(HandlerOptions):
+    """
+    Of :class:`pygeoapi_prefect.handlers.CommonExecutionHandler`.
+
+    Attributes:
+        pod_env_vars: Environment variables of each job; null leaves one out.
+        pod_node_selector: Labels of the Kubernetes nodes that jobs may run on.
+        additional_parameters: For the handlers' ``conf["additional_parameters"]``.
+    """
+
+    pod_env_vars: Mapping[str, Any] | None = None
+    pod_node_selector: Mapping[str, Any] | None = None
+    additional_parameters: Mapping[str, Any] | None = None
+
+
+def declared_options(kind: type) -> type[HandlerOptions]:
+    """
+    The options of a handler class and of its parents, as one.
+
+    A class that declares none of its own may read any: what nobody has declared is then no typing error.
+    """
+    declared = tuple(vars(one)["own_options"] for one in kind.__mro__ if "own_options" in vars(one))
+    unknown = ConfigDict(extra="forbid" if "own_options" in vars(kind) else "ignore")
+    together: type[HandlerOptions] = type("Options", declared, {"__module__": __name__, "model_config": unknown})
+    return together
