@@ -36,9 +36,11 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     ├─ UnknownOutputError 404                       (JobResultNotFoundError)
     ├─ ResultStoreError 503
     ├─ JobSecretsLostError                          of a job that waited
+    ├─ InvalidOutputsError 500                      the outputs of a job do not pass its checks
     └─ BackendUnavailableError (ProcessorExecuteError) 503
        ├─ IdentityProviderUnavailableError
        ├─ JobStoreUnavailableError
+       ├─ ResourcesMissingError
        └─ PrefectUnavailableError
 
 In parentheses stand the host's classes, so that pygeoapi catches what it already knows. Everything else that
@@ -414,6 +416,21 @@ class JobSecretsLostError(PygeoapiPrefectError):
     )
 
 
+class InvalidOutputsError(PygeoapiPrefectError):
+    """
+    The process has succeeded, but its outputs are not what they should be.
+
+    Args:
+        violations: All that is wrong, as sentences for the client.
+    """
+
+    default_client_message = "The outputs of the process did not pass the checks."
+
+    def __init__(self, violations: Iterable[str] = ()) -> None:
+        self.violations = tuple(violations)
+        super().__init__(user_msg=" ".join(self.violations) or None)
+
+
 class BackendUnavailableError(PygeoapiPrefectError, host.ProcessorExecuteError):
     """Something that the answer needs cannot be reached at the moment. Never means "not found"."""
 
@@ -431,6 +448,12 @@ class JobStoreUnavailableError(BackendUnavailableError):
     """The job store's database cannot be reached, or refused the connection."""
 
     default_client_message = "The job store cannot be reached. Try again later."
+
+
+class ResourcesMissingError(BackendUnavailableError):
+    """The place where a job runs lacks what the job needs; the same request may succeed later, or elsewhere."""
+
+    default_client_message = "The server lacks what this job needs. Try again later."
 
 
 class PrefectUnavailableError(BackendUnavailableError):

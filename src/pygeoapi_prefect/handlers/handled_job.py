@@ -71,6 +71,7 @@ class HandledJob:
         self._process_id = process_id
         self._inputs = inputs
         self._outputs = _requested(requested_outputs, declared_outputs)
+        self._declared_outputs = list(declared_outputs)
         self._handlers = handlers
         self._store = store
         self._user = user
@@ -214,6 +215,7 @@ class HandledJob:
             "message": MESSAGE_RUNNING,
             "tool_logs": str(self._tool_logs),
             **({"access_token": self._access_token} if self._access_token else {}),
+            "declared_outputs": self._declared_outputs,
         }
         inputs = {name: value for name, value in self._inputs.items() if name not in _NEVER_INPUTS}
         return {

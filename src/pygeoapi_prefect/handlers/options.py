@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, RootModel, model_validator
 
 from pygeoapi_prefect.settings.section import Section
 
@@ -20,6 +20,31 @@ class HandlerOptions(Section):
             ConfigurationError: Names each offending key.
         """
         return cls.parse({name: value for name, value in options.items() if name in cls.model_fields}, yaml_key)
+
+
+class Range(RootModel[tuple[float | None, float | None]]):
+    """Least and greatest number, written ``[0, 90]``; null for no limit on that side."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        least, greatest = self.root
+        if least is not None and greatest is not None and least > greatest:
+            raise ValueError("the least number must come first")
+        return self
+
+    def holds(self, number: float) -> bool:
+        """Whether it is neither less nor more."""
+        least, greatest = self.root
+        return (least is None or number >= least) and (greatest is None or number <= greatest)
+
+    def __str__(self) -> str:
+        least, greatest = self.root
+        sides = (
+            f"{words} {side:.12g}" for words, side in (("at least", least), ("at most", greatest)) if side is not None
+        )
+        return " and ".join(sides)
 
 
 class CommonOptions(HandlerOptions):
