@@ -1,6 +1,9 @@
 """An output that is stored, for handlers that look into it."""
 
+import io
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +38,10 @@ class StoredOutput:
     Raises:
         ResultNotAvailableError: The file is gone.
         ResultStoreError: The store cannot be read.
+
+    Attributes:
+        is_link: Whether the content is elsewhere.
+        left_at: The path where the process left a STAC document, with what that links to beside it; None for all else.
     """
 
     def __init__(self, name: str, value: Any, shown: Mapping[str, Any], *, store_url: str, job_id: str) -> None:
@@ -42,11 +49,13 @@ class StoredOutput:
         media_type = str(shown.get("mediaType") or JSON_MEDIA_TYPE)
         self._path: str | None = None
         self.is_link = False
+        self.left_at: str | None = None
         if isinstance(value, str) and (location := _location(value, store_url, job_id)):
             # text and bytes are in the file as they are, all else as JSON
             is_written = not isinstance(shown.get("value", ""), str | bytes | bytearray | memoryview | Path)
             self._set_file(ResultStore(store_url), location, media_type, "json" if is_written else "binary")
         elif isinstance(value, str) and value == str(shown.get("stac")):
+            self.left_at = value
             path = Path(value)
             self._set_file(ResultStore(str(path.parent)), path.name, media_type, "binary")
         else:
@@ -64,11 +73,6 @@ class StoredOutput:
     def media_type(self) -> str:
         """As the process gave it."""
         return self._output.media_type
-
-    @property
-    def path(self) -> str | None:
-        """Of the file, where it is one of this machine."""
-        return self._path
 
     @property
     def size(self) -> int:
@@ -107,19 +111,31 @@ class StoredOutput:
         """
         import rasterio
         from rasterio.errors import RasterioError
+        from rasterio.io import DatasetReader
 
-        source: Any = self._path
-        if source is None:
-            content = self._output.content
-            source = content.open() if isinstance(content, StoredFile) else rasterio.MemoryFile(self._output.data())
         try:
             with (
                 rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
-                rasterio.open(source, driver=list(RASTER_DRIVERS)) as dataset,
+                self._as_file() as path,
+                # rasterio.open takes one driver only
+                DatasetReader(path, driver=list(RASTER_DRIVERS)) as dataset,
             ):
                 yield dataset
         except RasterioError as error:
             raise UnreadableOutputError("cannot be read as a raster") from error
+
+    @contextmanager
+    def _as_file(self) -> Iterator[str]:
+        """The path of a file of this machine with the content: a copy that is then removed, where there is none."""
+        if self._path is not None:
+            yield self._path
+            return
+        content = self._output.content
+        with tempfile.NamedTemporaryFile() as copy:
+            with content.open() if isinstance(content, StoredFile) else io.BytesIO(self._output.data()) as source:
+                shutil.copyfileobj(source, copy)
+            copy.flush()
+            yield copy.name
 
 
 def _location(place: str, store_url: str, job_id: str) -> str | None:

@@ -161,7 +161,7 @@ class ValidatedHandler(CommonExecutionHandler):
             if document is not None:
                 from pygeoapi_prefect.handlers.stac_validation import validate_stac
 
-                found = validate_stac(stored.path or document)
+                found = validate_stac(stored.left_at or document)
                 yield from (f"The output {name!r} is no valid STAC: {one}" for one in found)
             elif name in must_be:
                 yield f"The output {name!r} is no STAC document."

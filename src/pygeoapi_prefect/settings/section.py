@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Self, get_args
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,16 +37,29 @@ class Section(BaseModel):
         key = ".".join([yaml_key, *map(str, details["loc"])])
         if details["type"] != "extra_forbidden":
             return f"{key}: {details['msg']}"
-        section: type[BaseModel] = cls
-        for name in details["loc"][:-1]:
-            if isinstance(name, int):
-                continue
-            annotation = section.model_fields[name].annotation
-            section = next(type_ for type_ in (*get_args(annotation), annotation) if is_section(type_))
+        annotation: Any = cls
+        for step in details["loc"][:-1]:
+            annotation = _below(annotation, step)
+        section: type[BaseModel] = next(one for one in _alternatives(annotation) if is_section(one))
         known = [field.alias or name for name, field in section.model_fields.items()]
         similar = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
         hint = f"did you mean {similar[0]!r}?" if similar else f"known keys: {', '.join(sorted(known))}"
         return f"{key} is not known; {hint}"
+
+
+def _below(annotation: Any, step: str | int) -> Any:
+    """What stands under a key of a section or of a mapping, or in a list."""
+    for one in _alternatives(annotation):
+        if is_section(one):
+            fields = {field.alias or name: field for name, field in one.model_fields.items()}
+            return fields[str(step)].annotation
+        if get_args(one):
+            return get_args(one)[-1]
+    return annotation
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (UnionType, Union, Annotated) else (annotation,)
 
 
 def is_section(annotation: Any) -> bool:
