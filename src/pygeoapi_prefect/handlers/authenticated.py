@@ -4,11 +4,12 @@ import os
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from pygeoapi_prefect.exceptions import ExecutionRefusedError
 from pygeoapi_prefect.handlers.common import CommonExecutionHandler
+from pygeoapi_prefect.handlers.options import HandlerOptions
 
 TRUST_UNVERIFIED = "trust_unverified_access_tokens"
 """The option by which a token is believed whose signature nobody has checked."""
@@ -21,6 +22,21 @@ class UserRequiredError(ExecutionRefusedError):
 
     http_status_code = HTTPStatus.FORBIDDEN
     default_client_message = "This process is for known users only."
+
+
+class AuthenticatedOptions(HandlerOptions):
+    """
+    Options of :class:`AuthenticatedHandler`.
+
+    Attributes:
+        username_claim: The claim that is the user's name; None: as ``server.manager.auth`` says.
+        workspaces: Folder of the users' folders.
+        trust_unverified_access_tokens: See there.
+    """
+
+    username_claim: str | None = None
+    workspaces: str = "/workspaces"
+    trust_unverified_access_tokens: bool = False
 
 
 class AuthenticatedHandler(CommonExecutionHandler):
@@ -44,6 +60,7 @@ class AuthenticatedHandler(CommonExecutionHandler):
         access_token: The token itself, likewise; empty where the handler has not asked for it.
     """
 
+    own_options: ClassVar[type[HandlerOptions]] = AuthenticatedOptions
     token: Mapping[str, Any] | None = None
     username: str | None = None
     access_token: str = ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.handlers.chain import HandlerChain
+from pygeoapi_prefect.handlers.connections import forget_connections
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 from pygeoapi_prefect.handlers.loading import load_handlers
 from pygeoapi_prefect.handlers.outputs import kept_outputs, output_of, shown_output
@@ -101,6 +102,7 @@ class HandledJob:
         """Set the environment variables that the handlers ask for; the caller undoes that. Raises as :meth:`open`."""
         with self._told(lambda _: None), self._hooks():
             os.environ.update(self._chain.pod_env_vars())
+            forget_connections()
 
     def open(self) -> None:
         """
@@ -118,6 +120,8 @@ class HandledJob:
     def _open(self) -> None:
         self._mask.begin()
         self._log.begin()
+        # handlers may put other credentials into the environment
+        self._store.connect()
         scratch = Path(tempfile.gettempdir())
         self._tool_logs = scratch / "tool-logs"
         self._tool_logs.mkdir(exist_ok=True)
@@ -134,7 +138,8 @@ class HandledJob:
         self._mask.add(self._chain.secrets())
 
     def close(self) -> None:
-        """Leave logs alone again."""
+        """Leave logs alone again, and nothing of the job's environment behind."""
+        forget_connections()
         self._log.end()
         self._mask.end()
 
@@ -157,6 +162,7 @@ class HandledJob:
         with self._told(tell):
             with self._hooks():
                 self._chain.pre()
+                forget_connections()
             yield
 
     def values_of(self, name: str, values: dict[str, Any]) -> Mapping[str, Any]:

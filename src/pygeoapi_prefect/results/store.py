@@ -67,6 +67,7 @@ class ResultStore:
         self.url = url
         self.options = dict(options or {})
         self._opened: tuple[Any, str] | None = None
+        self._is_connected = False
 
     def write(self, folder: str, name: str, media_type: str, value: Any, form: Form) -> StoredValue:
         """
@@ -268,6 +269,26 @@ class ResultStore:
             for path, facts in found.items()
             if path.startswith(f"{base}/")
         }
+
+    def connect(self) -> None:
+        """
+        Connect now, with the credentials that the environment has now, and apart from all others in this process.
+
+        Credentials that a job finds in its environment later are then not used for the store. May be repeated.
+
+        Raises:
+            ResultStoreError: The store cannot be reached.
+        """
+        if self._is_connected:
+            return
+        try:
+            file_system, root = fsspec.url_to_fs(self.url, **self.options, skip_instance_cache=True)
+            # drivers read the environment when they are asked something for the first time
+            file_system.exists(root)
+        except Exception as error:
+            raise ResultStoreError(f"The result store {self.url} cannot be opened: {error}") from error
+        self._opened = file_system, str(root).rstrip("/")
+        self._is_connected = True
 
     def check(self) -> None:
         """Write, read and remove a small file. Raises ResultStoreError."""
