@@ -42,9 +42,10 @@ def execute_here(
     outputs: Any = None,
     user: Mapping[str, Any] | None = None,
     job_id: str = JOB_ID,
+    store_url: str | None = None,
 ) -> Outcome:
-    """The outcome of one job; its result store is *folder*/results."""
-    store = ResultStore(str(folder / "results"))
+    """The outcome of one job; its result store is *folder*/results, unless *store_url* says another."""
+    store = ResultStore(store_url or str(folder / "results"))
     request = {"inputs": dict(inputs or {}), **({} if outputs is None else {"outputs": outputs})}
     resource = {"processor": {"name": "HelloWorld", "prefect": {"handlers": handlers}}}
     order = JobOrder(job_id, "process", resource, request, f"{job_id}/1", user=user)

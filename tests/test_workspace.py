@@ -5,11 +5,16 @@ import os
 import subprocess
 import sys
 
+import fsspec
+import httpx
 import jwt
 import pytest
 import stamina
+from botocore.exceptions import EndpointConnectionError
+from s3fs import S3FileSystem
 
 from handled_here import JOB_ID, Returns, execute_here
+from prefect_seen import Prefect
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.handlers.connections import forget_connections
 from pygeoapi_prefect.handlers.loading import load_handlers
@@ -24,6 +29,7 @@ from pygeoapi_prefect.handlers.workspace_client import (
 )
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.settings import process_settings
+from serving import Server, eventually, free_port, running
 from workspace_api import ACCESS_KEY, SECRET_KEY, STORAGE, Answer, workspace_api
 
 JSON = "application/json"
@@ -319,11 +325,79 @@ class Combined(WorkspaceHandler, ValidatedHandler):
         WorkspaceHandler.post_execution_hook(self, log, output, usage_report, tool_logs)
 
 
-class TestConnections:
-    def test_object_stores_are_opened_anew(self, monkeypatch):
-        """A file system that one job opened with its user's credentials is not the next job's."""
-        import fsspec
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """The URL of a real S3 server with a bucket."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path_factory.mktemp("s3") / "s3.log").open("wb") as log:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        eventually(lambda: is_up(url), within=30, what="an answer of the S3 server")
+        s3_at(url).mkdir("ws-ada")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(10)
 
+
+def is_up(url):
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+def s3_at(url):
+    return S3FileSystem(key="key", secret="secret", client_kwargs={"endpoint_url": url}, skip_instance_cache=True)
+
+
+@pytest.mark.usefixtures("user_token")
+class TestObjectStores:
+    """The server's own object store, and the one of the workspace."""
+
+    @pytest.fixture(autouse=True)
+    def _environment(self, monkeypatch):
+        for name in STORAGE_VARIABLES:
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        yield
+        forget_connections()
+
+    def test_the_job_works_in_the_workspace(self, api, s3, tmp_path, monkeypatch):
+        """What it opens is the workspace's, also where the pool worker has opened the server's before."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+        of_server = fsspec.filesystem("s3")
+        api.add("ws-ada-l", TOKEN, {**STORAGE, "endpoint": s3})
+
+        def write(_):
+            with fsspec.open(CATALOGUE, "w") as file:
+                file.write("{}")
+            return JSON, {"stac_catalog": CATALOGUE}
+
+        assert fsspec.filesystem("s3") is of_server
+        outcome = execute_here(tmp_path, [handler(api)], Returns(write, ("stac_catalog", "other")))
+        assert outcome.status.value == "successful", outcome.message
+        assert s3_at(s3).cat(CATALOGUE) == b"{}"
+        with pytest.raises(EndpointConnectionError):
+            fsspec.filesystem("s3", config_kwargs={"retries": {"max_attempts": 1}}).ls("ws-ada")
+
+    def test_the_result_is_stored_by_the_server(self, api, s3, tmp_path, monkeypatch):
+        """The result store has the credentials that the server has, whatever the job finds."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3)
+        s3_at(s3).mkdir("results", create_parents=True)
+        returned = ("application/octet-stream", bytes(10_000))
+        outcome = execute_here(tmp_path, [handler(api)], Returns(returned), store_url="s3://results/outputs")
+        assert outcome.status.value == "successful", outcome.message
+        assert s3_at(s3).cat(f"results/outputs/{JOB_ID}/1/return") == bytes(10_000)
+
+
+class TestConnections:
+    def test_object_stores_are_opened_anew(self):
+        """A file system that one job opened with its user's credentials is not the next job's."""
         before = fsspec.filesystem("s3", anon=True)
         assert fsspec.filesystem("s3", anon=True) is before
         forget_connections()
@@ -331,8 +405,6 @@ class TestConnections:
 
     def test_the_result_store_keeps_its_own(self, tmp_path):
         """It is connected once, before hooks can change the environment, and shares its connection with nobody."""
-        import fsspec
-
         store = ResultStore(f"memory://{tmp_path.name}")
         store.connect()
         mine = store._opened[0]
@@ -378,3 +450,43 @@ class TestOptions:
         loaded = set(json.loads(run.stdout))
         assert "pygeoapi_prefect" in loaded
         assert loaded & {"httpx", "prefect", "alembic", "rasterio", "pystac"} == set()
+
+
+@pytest.fixture(scope="module")
+def served_api():
+    """The workspace API of the server."""
+    with workspace_api() as started:
+        started.add("ws-ada-l", TOKEN)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def served(served_api, prefect_server, tmp_path_factory):
+    """One server, whose pool worker runs one job after the other."""
+    name = "workspace_processes.TellCredentials"
+    processors = {"tell": {"name": name, "prefect": {"handlers": [handler(served_api)]}}, "next": {"name": name}}
+    environment = {"PREFECT_API_URL": prefect_server.connection.api_url, "ACCESS_TOKEN": TOKEN}
+    folder = tmp_path_factory.mktemp("workspace")
+    server = Server(folder, processors=processors, manager={"max_running": 1}, environment=environment)
+    with running(server):
+        yield server
+
+
+class TestServed:
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_nobody_reads_the_credentials(self, served, served_api, prefect_server, fails):
+        """Neither client nor operator nor Prefect, whether the job succeeds or fails; and the next job has none."""
+        job_id = served.submit("tell", {"fails": fails})
+        job = served.wait_for(job_id)
+        assert job["status"] == ("failed" if fails else "successful"), job
+        assert [one["url"] for one in served_api.registered["ws-ada-l"].values()] == ["s3://ws-ada/catalog.json"]
+        prefect = Prefect(prefect_server.connection.api_url)
+        with prefect.client:
+            run = prefect.ended(job_id)
+            lines = eventually(lambda: prefect.logs(run["id"]), within=30, what="the job's log in Prefect")
+        assert {"working with ***", "printed *** ***"} <= set(lines)
+        told = json.dumps([job, served.results(job_id).text, run, lines, served.runner_log()])
+        assert not [secret for secret in (ACCESS_KEY, SECRET_KEY, TOKEN) if secret in told]
+        following = served.submit("next", outputs={"found": {}}, response="document")
+        assert served.wait_for(following)["status"] == "successful"
+        assert served.results(following).json() == {"found": "None"}
