@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.jobs.records import Outcome
+from pygeoapi_prefect.masking import SecretMask
 from pygeoapi_prefect.process.execution import execute_plain, failed, successful
 from pygeoapi_prefect.process.handled import handled_job
 from pygeoapi_prefect.process.orders import JobOrder
@@ -41,6 +42,7 @@ def execute_here(
     inputs: Mapping[str, Any] | None = None,
     outputs: Any = None,
     user: Mapping[str, Any] | None = None,
+    access_token: str = "",
     job_id: str = JOB_ID,
     store_url: str | None = None,
 ) -> Outcome:
@@ -48,9 +50,10 @@ def execute_here(
     store = ResultStore(store_url or str(folder / "results"))
     request = {"inputs": dict(inputs or {}), **({} if outputs is None else {"outputs": outputs})}
     resource = {"processor": {"name": "HelloWorld", "prefect": {"handlers": handlers}}}
-    order = JobOrder(job_id, "process", resource, request, f"{job_id}/1", user=user)
+    order = JobOrder(job_id, "process", resource, request, f"{job_id}/1", user=user, access_token=access_token)
+    mask = SecretMask(order.secrets)
     with job_environment(folder / "scratch"):
-        handled = handled_job(order, processor.metadata, store)
+        handled = handled_job(order, processor.metadata, store, mask=mask)
         assert handled is not None
         try:
             handled.open()
@@ -58,7 +61,7 @@ def execute_here(
             with handled.attempt():
                 return successful(execute_plain(processor, order, store, handled))
         except Exception as error:
-            return failed(error)
+            return failed(mask.error(error))
         finally:
             handled.close()
 

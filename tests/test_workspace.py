@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import fsspec
 import httpx
@@ -11,6 +12,8 @@ import jwt
 import pytest
 import stamina
 from botocore.exceptions import EndpointConnectionError
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from s3fs import S3FileSystem
 
 from handled_here import JOB_ID, Returns, execute_here
@@ -34,7 +37,11 @@ from workspace_api import ACCESS_KEY, SECRET_KEY, STORAGE, Answer, workspace_api
 
 JSON = "application/json"
 WORKSPACE = "pygeoapi_prefect.handlers.workspace.WorkspaceHandler"
-TOKEN = jwt.encode({"preferred_username": "Ada L."}, "a key of at least thirty-two bytes", algorithm="HS256")
+ISSUER, AUDIENCE = "https://issuer.example", "terrain"
+CLAIMS = {"iss": ISSUER, "aud": AUDIENCE, "sub": "42", "preferred_username": "Ada L.", "exp": time.time() + 3600}
+KEY = ec.generate_private_key(ec.SECP256R1())
+TOKEN = jwt.encode(CLAIMS, KEY, algorithm="ES256")
+ADA = {"issuer": ISSUER, "subject": "42", "name": "Ada L.", "roles": [], "groups": [], "claims": CLAIMS}
 CATALOGUE = "s3://ws-ada/run/catalog.json"
 
 
@@ -57,15 +64,14 @@ def client(api):
     return WorkspaceClient(api.url, TOKEN, attempts=3, timeout_seconds=5, job_id="job")
 
 
-@pytest.fixture
-def user_token(monkeypatch):
-    """Of the job's user; the option below says that somebody else has verified it."""
-    monkeypatch.setenv("ACCESS_TOKEN", TOKEN)
-
-
 def handler(api, *, name=WORKSPACE, **options):
-    own = {"workspace_api_url": api.url, "attempts": 3, "trust_unverified_access_tokens": True}
-    return {"name": name, "options": {**own, **options}}
+    """The handler as the configuration has it."""
+    return {"name": name, "options": {"workspace_api_url": api.url, "attempts": 3, **options}}
+
+
+def executed_for_ada(folder, handlers, returned, outputs=("stac_catalog", "environment"), **named):
+    """The outcome of a job of hers."""
+    return execute_here(folder, handlers, Returns(returned, outputs), user=ADA, access_token=TOKEN, **named)
 
 
 class TestClient:
@@ -198,12 +204,9 @@ def environment_of(data):
     }
 
 
-@pytest.mark.usefixtures("user_token")
 class TestHandler:
-    OUTPUTS = ("stac_catalog", "environment")
-
     def execute(self, folder, handlers, returned=environment_of):
-        return execute_here(folder, handlers, Returns(returned, self.OUTPUTS))
+        return executed_for_ada(folder, handlers, returned)
 
     def test_credentials_are_the_jobs(self, api, tmp_path, monkeypatch, caplog):
         """The job finds them in its environment, and none of the server's; afterwards they are nowhere."""
@@ -353,7 +356,6 @@ def s3_at(url):
     return S3FileSystem(key="key", secret="secret", client_kwargs={"endpoint_url": url}, skip_instance_cache=True)
 
 
-@pytest.mark.usefixtures("user_token")
 class TestObjectStores:
     """The server's own object store, and the one of the workspace."""
 
@@ -379,7 +381,7 @@ class TestObjectStores:
             return JSON, {"stac_catalog": CATALOGUE}
 
         assert fsspec.filesystem("s3") is of_server
-        outcome = execute_here(tmp_path, [handler(api)], Returns(write, ("stac_catalog", "other")))
+        outcome = executed_for_ada(tmp_path, [handler(api)], write)
         assert outcome.status.value == "successful", outcome.message
         assert s3_at(s3).cat(CATALOGUE) == b"{}"
         with pytest.raises(EndpointConnectionError):
@@ -390,7 +392,7 @@ class TestObjectStores:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3)
         s3_at(s3).mkdir("results", create_parents=True)
         returned = ("application/octet-stream", bytes(10_000))
-        outcome = execute_here(tmp_path, [handler(api)], Returns(returned), store_url="s3://results/outputs")
+        outcome = executed_for_ada(tmp_path, [handler(api)], returned, store_url="s3://results/outputs")
         assert outcome.status.value == "successful", outcome.message
         assert s3_at(s3).cat(f"results/outputs/{JOB_ID}/1/return") == bytes(10_000)
 
@@ -465,9 +467,13 @@ def served(served_api, prefect_server, tmp_path_factory):
     """One server, whose pool worker runs one job after the other."""
     name = "workspace_processes.TellCredentials"
     processors = {"tell": {"name": name, "prefect": {"handlers": [handler(served_api)]}}, "next": {"name": name}}
-    environment = {"PREFECT_API_URL": prefect_server.connection.api_url, "ACCESS_TOKEN": TOKEN}
     folder = tmp_path_factory.mktemp("workspace")
-    server = Server(folder, processors=processors, manager={"max_running": 1}, environment=environment)
+    (folder / "issuer.pem").write_bytes(KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    auth = {"issuer": ISSUER, "audience": AUDIENCE, "key_file": str(folder / "issuer.pem")}
+    manager = {"max_running": 1, "auth": auth}
+    environment = {"PREFECT_API_URL": prefect_server.connection.api_url}
+    server = Server(folder, processors=processors, manager=manager, environment=environment)
+    server.client.headers["Authorization"] = f"Bearer {TOKEN}"
     with running(server):
         yield server
 
