@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +17,12 @@ from handled_here import JOB_ID, Returns, execute_here
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.handlers.job_resources import available_memory_mib
 from pygeoapi_prefect.handlers.loading import load_handlers
-from pygeoapi_prefect.handlers.validated import ValidatedHandler
+from pygeoapi_prefect.handlers.output_rules import OutputRules
+from pygeoapi_prefect.handlers.raster_rules import RasterRules
+from pygeoapi_prefect.handlers.validated import ValidatedHandler, ValidatedOptions
 from pygeoapi_prefect.settings import process_settings
 
-VALIDATED = "pygeoapi_prefect.handlers.validated.ValidatedHandler"
+VALIDATED = "pygeoapi_prefect.handlers.ValidatedHandler"
 JSON = "application/json"
 GEOTIFF = "image/tiff; application=geotiff"
 
@@ -341,3 +344,10 @@ class TestOptions:
         settings = process_settings("p", {"processor": {"name": "HelloWorld", "prefect": {"handlers": handlers}}})
         with pytest.raises(ConfigurationError, match=rf"handlers\.0\.options\..*{complaint}"):
             load_handlers("p", settings.handlers)
+
+    def test_documentation(self):
+        """Each option and each rule is in the page."""
+        page = (Path(__file__).parents[1] / "docs" / "how-to" / "validate-results.md").read_text()
+        told = {name for cell in re.findall(r"^\| (`[^|]+) \|", page, re.M) for name in re.findall(r"`(\w+)`", cell)}
+        sections = (ValidatedOptions, OutputRules, RasterRules)
+        assert told == {one.alias or name for kind in sections for name, one in kind.model_fields.items()} - {"rules"}

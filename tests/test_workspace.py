@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import fsspec
 import httpx
@@ -22,7 +24,7 @@ from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.handlers.connections import forget_connections
 from pygeoapi_prefect.handlers.loading import load_handlers
 from pygeoapi_prefect.handlers.validated import ValidatedHandler
-from pygeoapi_prefect.handlers.workspace import STORAGE_VARIABLES, WorkspaceHandler
+from pygeoapi_prefect.handlers.workspace import STORAGE_VARIABLES, WorkspaceHandler, WorkspaceOptions
 from pygeoapi_prefect.handlers.workspace_client import (
     MAX_ANSWER_BYTES,
     WorkspaceClient,
@@ -36,7 +38,7 @@ from serving import Server, eventually, free_port, running
 from workspace_api import ACCESS_KEY, SECRET_KEY, STORAGE, Answer, workspace_api
 
 JSON = "application/json"
-WORKSPACE = "pygeoapi_prefect.handlers.workspace.WorkspaceHandler"
+WORKSPACE = "pygeoapi_prefect.handlers.WorkspaceHandler"
 ISSUER, AUDIENCE = "https://issuer.example", "terrain"
 CLAIMS = {"iss": ISSUER, "aud": AUDIENCE, "sub": "42", "preferred_username": "Ada L.", "exp": time.time() + 3600}
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -439,12 +441,21 @@ class TestOptions:
         with pytest.raises(ConfigurationError, match=rf"handlers\.0\.options\.{complaint}"):
             load_handlers("p", process_settings("p", resource).handlers)
 
+    def test_documentation(self):
+        """Each option is in the page, with its default."""
+        page = (Path(__file__).parents[1] / "docs" / "how-to" / "workspaces.md").read_text()
+        told = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page.partition("## Options")[2], re.M))
+        assert told == {
+            name: "environment variable `WORKSPACE_API_URL`" if option.default is None else f"`{option.default}`"
+            for name, option in WorkspaceOptions.model_fields.items()
+        }
+
     def test_web_processes(self):
         """To load the handlers costs them neither an HTTP client nor a validator of STAC."""
         script = (
             "import json, sys\n"
             "from pygeoapi_prefect.process.processor import load_processor\n"
-            f"handlers = [{WORKSPACE!r}, 'pygeoapi_prefect.handlers.validated.ValidatedHandler']\n"
+            f"handlers = [{WORKSPACE!r}, 'pygeoapi_prefect.handlers.ValidatedHandler']\n"
             "load_processor('p', {'processor': {'name': 'HelloWorld', 'prefect': {'handlers': handlers}}})\n"
             "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
         )

@@ -9,5 +9,13 @@ prepare before the process runs, change each output before it is stored, and pub
 from pygeoapi_prefect.handlers.authenticated import AuthenticatedHandler
 from pygeoapi_prefect.handlers.common import CommonExecutionHandler
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
+from pygeoapi_prefect.handlers.validated import ValidatedHandler
+from pygeoapi_prefect.handlers.workspace import WorkspaceHandler
 
-__all__ = ["AuthenticatedHandler", "CommonExecutionHandler", "ExecutionHandler"]
+__all__ = [
+    "AuthenticatedHandler",
+    "CommonExecutionHandler",
+    "ExecutionHandler",
+    "ValidatedHandler",
+    "WorkspaceHandler",
+]
