@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "handlers"
 
 @pytest.mark.soak
 def test_the_example(tmp_path):
-    """It ends by itself: one job obeys the rules, one lacks an input, and one has a result with all that is wrong told."""
+    """It ends by itself: one job obeys the rules, one lacks an input, and of one all that is wrong is told."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "PYGEOAPI"))}
     ran = subprocess.run(
         [sys.executable, str(EXAMPLES / "validated.py")],

@@ -1,5 +1,6 @@
 """Laws of jobs that work in a workspace of their user's."""
 
+import gzip
 import json
 import os
 import re
@@ -167,6 +168,7 @@ class TestClient:
             (Answer(404), WorkspaceForbiddenError),
             (Answer(200, b"<html>"), WorkspaceRefusedError),
             (Answer(200, b" " * (MAX_ANSWER_BYTES + 1)), WorkspaceRefusedError),
+            (Answer(200, gzip.compress(b"{}"), {"Content-Encoding": "gzip"}), WorkspaceRefusedError),
             (Answer.of(200, {"status": "provisioning", "storage": None}), WorkspaceUnavailableError),
             (Answer.of(200, {**STORAGE, "access": "two\nlines"}), WorkspaceUnavailableError),
             (Answer.of(200, []), WorkspaceUnavailableError),
@@ -390,11 +392,12 @@ class TestObjectStores:
             fsspec.filesystem("s3", config_kwargs={"retries": {"max_attempts": 1}}).ls("ws-ada")
 
     def test_the_result_is_stored_by_the_server(self, api, s3, tmp_path, monkeypatch):
-        """The result store has the credentials that the server has, whatever the job finds."""
+        """It is written and read with the credentials that the server has, whatever the job finds."""
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3)
         s3_at(s3).mkdir("results", create_parents=True)
         returned = ("application/octet-stream", bytes(10_000))
-        outcome = executed_for_ada(tmp_path, [handler(api)], returned, store_url="s3://results/outputs")
+        combined = handler(api, name=f"{__name__}.Combined", rules={"return": {"min_bytes": 10_000}})
+        outcome = executed_for_ada(tmp_path, [combined], returned, store_url="s3://results/outputs")
         assert outcome.status.value == "successful", outcome.message
         assert s3_at(s3).cat(f"results/outputs/{JOB_ID}/1/return") == bytes(10_000)
 

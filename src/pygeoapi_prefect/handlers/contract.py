@@ -10,6 +10,8 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
+from pygeoapi_prefect.results.store import ResultStore
+
 ONCE = ("pre_execution_hook", "post_execution_hook")
 """Hooks that each class of a hierarchy runs once for each instance."""
 
@@ -43,6 +45,7 @@ class ExecutionHandler:
         outputs: The requested outputs by id, each with what the request says of it; all that the process declares
             where the request names none.
         options: From the configuration; set before the first hook, but after ``__init__``.
+        result_store: Where the outputs are stored, connected with the server's own credentials; set likewise.
         needs_access_token: Whether the user's access token is kept for the job, encrypted, until it ends. The class
             says so, or the handler's entry in the configuration, and then the instance does from its first hook on.
     """
@@ -50,6 +53,7 @@ class ExecutionHandler:
     conf: dict[str, Any]
     outputs: dict[str, Any]
     options: Mapping[str, Any] = MappingProxyType({})
+    result_store: ResultStore | None = None
     needs_access_token: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:

@@ -132,6 +132,7 @@ class HandledJob:
             create: Any = kind
             handler: ExecutionHandler = create(conf, self._outputs)
             handler.options = settings.options
+            handler.result_store = self._store
             handler.needs_access_token = kind.needs_access_token or settings.needs_access_token
             made.append(handler)
         self._chain = HandlerChain(made, conf["additional_parameters"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pygeoapi_prefect.results.outputs import Output
-from pygeoapi_prefect.results.store import ResultStore, StoredFile, StoredValue
+from pygeoapi_prefect.results.store import ResultStore, StoredFile, StoredValue, is_inside
 from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE, is_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class StoredOutput:
         name: Its id.
         value: Of the mapping *output* that ``post_execution_hook`` is called with.
         shown: ``values`` as ``setOutput`` left them; empty where it was not called.
-        store_url: URL of the result store.
+        store: The result store.
         job_id: The job; of files in the store only its own are read, whatever path a process returned as a text.
 
     Raises:
@@ -44,16 +44,16 @@ class StoredOutput:
         left_at: The path where the process left a STAC document, with what that links to beside it; None for all else.
     """
 
-    def __init__(self, name: str, value: Any, shown: Mapping[str, Any], *, store_url: str, job_id: str) -> None:
+    def __init__(self, name: str, value: Any, shown: Mapping[str, Any], *, store: ResultStore, job_id: str) -> None:
         self.name = name
         media_type = str(shown.get("mediaType") or JSON_MEDIA_TYPE)
         self._path: str | None = None
         self.is_link = False
         self.left_at: str | None = None
-        if isinstance(value, str) and (location := _location(value, store_url, job_id)):
+        if isinstance(value, str) and (location := _location(value, store, job_id)):
             # text and bytes are in the file as they are, all else as JSON
             is_written = not isinstance(shown.get("value", ""), str | bytes | bytearray | memoryview | Path)
-            self._set_file(ResultStore(store_url), location, media_type, "json" if is_written else "binary")
+            self._set_file(store, location, media_type, "json" if is_written else "binary")
         elif isinstance(value, str) and value == str(shown.get("stac")):
             self.left_at = value
             path = Path(value)
@@ -61,7 +61,7 @@ class StoredOutput:
         else:
             self.is_link = isinstance(value, str) and value == shown.get("href")
             stored = StoredValue(media_type, "text" if isinstance(value, str) else "json", 0, inline=value)
-            self._output = Output.read(ResultStore(store_url), name, stored)
+            self._output = Output.read(store, name, stored)
 
     def _set_file(self, store: ResultStore, location: str, media_type: str, form: Any) -> None:
         stored = StoredValue(media_type, form, store.size(location), location=location)
@@ -138,11 +138,10 @@ class StoredOutput:
             yield copy.name
 
 
-def _location(place: str, store_url: str, job_id: str) -> str | None:
+def _location(place: str, store: ResultStore, job_id: str) -> str | None:
     """The path below the store, if the job may have stored something there."""
-    root = ResultStore(store_url).root
-    for base in (root, store_url.rstrip("/")):
+    for base in (store.root, store.url.rstrip("/")):
         location = place.removeprefix(f"{base}/")
-        if location != place and location.startswith(f"{job_id}/") and ".." not in location.split("/"):
+        if location != place and location.startswith(f"{job_id}/") and is_inside(location):
             return location
     return None

@@ -16,6 +16,7 @@ from pygeoapi_prefect.handlers.job_resources import NeededResources, lacking
 from pygeoapi_prefect.handlers.looked_into import StoredOutput, UnreadableOutputError
 from pygeoapi_prefect.handlers.output_rules import OutputRules, violations
 from pygeoapi_prefect.results.outputs import WHOLE
+from pygeoapi_prefect.results.store import ResultStore
 from pygeoapi_prefect.schemas.media_types import is_json
 
 MAX_STAC_BYTES = 64 * 1024 * 1024
@@ -172,9 +173,8 @@ class ValidatedHandler(CommonExecutionHandler):
 
     def _stored(self, name: str, value: Any) -> StoredOutput:
         shown: Mapping[str, Any] = self.__dict__.get(VALUES_SET, {}).get(name, {})
-        return StoredOutput(
-            name, value, shown, store_url=self.conf["main"]["tmpUrl"], job_id=self.conf["lenv"]["job_id"]
-        )
+        store = self.result_store or ResultStore(self.conf["main"]["tmpUrl"])
+        return StoredOutput(name, value, shown, store=store, job_id=self.conf["lenv"]["job_id"])
 
 
 def _stac_document(output: StoredOutput, *, must_be: bool) -> Mapping[str, Any] | None:

@@ -201,7 +201,12 @@ class WorkspaceClient:
             attempts=self._attempts, timeout=None, wait_initial=_FIRST_WAIT_SECONDS, wait_max=_LONGEST_WAIT_SECONDS
         )
         with httpx.Client(
-            headers={"Authorization": f"Bearer {self._token}", "Accept": JSON_MEDIA_TYPE, **(headers or {})},
+            headers={
+                "Authorization": f"Bearer {self._token}",
+                "Accept": JSON_MEDIA_TYPE,
+                "Accept-Encoding": "identity",
+                **(headers or {}),
+            },
             timeout=self._timeout_seconds,
             # the token is for this API only
             follow_redirects=False,
@@ -223,7 +228,8 @@ class WorkspaceClient:
         content = bytearray()
         try:
             with client.stream(method, url, json=body) as answer:
-                for piece in answer.iter_bytes():
+                # compressed answers, which may be of any size in the end, are not asked for and not read
+                for piece in answer.iter_raw():
                     content += piece
                     if len(content) > MAX_ANSWER_BYTES:
                         raise WorkspaceRefusedError(f"The answer of {url} is larger than {MAX_ANSWER_BYTES} bytes")
