@@ -144,6 +144,7 @@ class TestOutputs:
             ((JSON, 0), {"schema": {"type": "integer"}}),
             ((JSON, {"href": "https://example.org/a", "type": "image/tiff"}), {"media_type": "image/tiff"}),
             (("text/plain", "[]"), {"schema": {"type": "string"}}),
+            (("text/plain", "None"), {"max_bytes": 4}),
         ],
     )
     def test_what_is_right(self, tmp_path, returned, rules):
