@@ -129,10 +129,13 @@ class ExecutionHandler:
 
         Args:
             outputName: Its id.
-            values: ``mediaType``, and one of these: ``stac``, the path of a file that is a STAC document (with ``folder``,
-                a folder above it, all files of which are stored beside it, so that relative links hold); ``href``, a
+            values: ``mediaType``, and one of these: ``stac``, the path of a file that is a STAC document; ``href``, a
                 link, or the place where a flow has left the output; ``value``, anything else. What stands there
                 after the call is stored, ``href`` before ``stac`` before ``value``.
+
+                Beside ``stac``, ``folder`` is a folder above the document: all its files are stored with it, so that
+                relative links hold. ``public_url`` is then the URL at which clients find the files of the result
+                store, if they do.
         """
 
     def get_pod_env_vars(self) -> dict[str, Any]:

@@ -188,13 +188,13 @@ class HandledJob:
         if "stac" in values and isinstance(value, Path):
             self._stac_files[name] = str(value)
             if (tree := values.get("folder")) is not None:
-                self._files_beside[name] = self._stored_beside(name, Path(tree), value)
+                self._files_beside[name] = self._stored_beside(name, Path(tree), value, values.get("public_url"))
                 value = json.loads(value.read_bytes())
         return media_type, value
 
-    def _stored_beside(self, name: str, tree: Path, document: Path) -> FilesBeside:
+    def _stored_beside(self, name: str, tree: Path, document: Path, public_url: str | None) -> FilesBeside:
         files = store_files(self._store, folder_beside(self._folder, name), tree, described_files(tree))
-        return FilesBeside(document.relative_to(tree).as_posix(), files)
+        return FilesBeside(document.relative_to(tree).as_posix(), files, public_url)
 
     def output(self, name: str, media_type: str, value: Any) -> tuple[str, Any]:
         """

@@ -63,7 +63,7 @@ def kept_outputs(store: ResultStore, manifest: Mapping[str, Any]) -> dict[str, A
 
 
 def described_files(folder: Path) -> Callable[[Path], tuple[str, Form]]:
-    """The media type and the form of each file in a folder: STAC documents say so, of themselves and of their assets."""
+    """The media type and the form of each file in a folder: STAC documents say what they and their assets are."""
     documents: dict[Path, str] = {}
     assets: dict[str, str] = {}
     for path in folder.rglob("*"):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pygeoapi_prefect.results.outputs import Output
 from pygeoapi_prefect.results.store import Form, ResultStore, StoredValue
@@ -28,18 +28,21 @@ class FilesBeside:
     Attributes:
         document: Path of the output's own document among them.
         files: Stored values by path.
+        public_url: Where clients find the files of the result store; None: by links of this server.
     """
 
     document: str
     files: Mapping[str, StoredValue]
+    public_url: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"document": self.document, "files": {path: one.to_json() for path, one in self.files.items()}}
+        files = {path: one.to_json() for path, one in self.files.items()}
+        return {"document": self.document, "files": files, "public_url": self.public_url}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FilesBeside":
         files = {str(path): StoredValue.from_json(one) for path, one in values["files"].items()}
-        return cls(str(values["document"]), files)
+        return cls(str(values["document"]), files, values.get("public_url"))
 
 
 def folder_beside(folder: str, output_id: str) -> str:
@@ -112,13 +115,17 @@ class LinkedFiles:
         if found is None or not isinstance(output.content, Mapping):
             return output
         owner, path = found
-        files = self.beside[owner].files
+        beside = self.beside[owner]
 
         def address(href: str) -> str | None:
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(urlsplit(href).path)))
-            return address_of(f"{owner}/{target}", files[target]) if target in files else None
+            if (stored := beside.files.get(target)) is None:
+                return None
+            if beside.public_url is not None:
+                return public_address(beside.public_url, str(stored.location))
+            return address_of(f"{owner}/{target}", stored)
 
-        content = _relinked(output.content, address)
+        content = relinked(output.content, address)
         as_made = None if output.as_made is None else {**output.as_made, "value": content}
         return replace(output, content=content, as_made=as_made)
 
@@ -136,15 +143,20 @@ class LinkedFiles:
         )
 
 
-def _relinked(document: Mapping[str, Any], address: Callable[[str], str | None]) -> dict[str, Any]:
-    """A copy of a STAC document; links that have no address stay as they are."""
+def public_address(public_url: str, location: str) -> str:
+    """Where clients find a file of the result store that they reach at *public_url*."""
+    return f"{public_url.rstrip('/')}/{quote(location)}"
+
+
+def relinked(document: Mapping[str, Any], address: Callable[[str], str | None]) -> dict[str, Any]:
+    """A copy of a STAC document with other relative links; those that have no address stay as they are."""
     made = dict(document)
     if isinstance(links := made.get("links"), list):
         made["links"] = [_with_address(one, address) for one in links]
     if isinstance(assets := made.get("assets"), Mapping):
         made["assets"] = {name: _with_address(one, address) for name, one in assets.items()}
     if isinstance(features := made.get("features"), list):
-        made["features"] = [_relinked(one, address) if isinstance(one, Mapping) else one for one in features]
+        made["features"] = [relinked(one, address) if isinstance(one, Mapping) else one for one in features]
     return made
 
 
@@ -162,4 +174,4 @@ def copied_files(
     """The entries of ``files`` with each stored value as *copied* makes it of output id, path and what is stored."""
     for output_id, one in manifest.get("files", {}).items():
         files = {str(path): copied(str(output_id), str(path), value) for path, value in one["files"].items()}
-        yield str(output_id), {"document": str(one["document"]), "files": files}
+        yield str(output_id), {**one, "files": files}
