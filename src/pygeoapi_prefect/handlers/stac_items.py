@@ -85,7 +85,7 @@ class ItemFactory:
         return items, others
 
     def collection(self, items: Sequence[pystac.Item], others: Iterable[Path], description: str) -> pystac.Collection:
-        """A Collection of Items, with files that belong to none of them as its assets; of none, one of all the earth."""
+        """A Collection of Items, with files that belong to none of them as its assets; of none: of all the earth."""
         settings = self.settings.collection
         boxes = [item.bbox for item in items if item.bbox]
         moments = [moment for item in items for moment in _moments_of(item)]

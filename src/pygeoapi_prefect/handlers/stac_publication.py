@@ -30,7 +30,7 @@ _NOT_IN_BULK: Final = frozenset({400, 404, 405, 409, 413, 415, 422, 501})
 class StacPublicationError(PygeoapiPrefectError):
     """A STAC API refuses what is published, or is away."""
 
-    user_msg = "The results could not be published to the STAC API."
+    default_client_message = "The results could not be published to the STAC API."
 
 
 class _ApiAwayError(Exception):

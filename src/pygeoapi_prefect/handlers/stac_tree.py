@@ -64,7 +64,7 @@ class StacTree:
             path = waiting.popleft()
             if path in documents:
                 continue
-            documents[path] = document = _latest(self._read(f"{base}/{path}"))
+            documents[path] = document = self._read(f"{base}/{path}")
             for link in _links(document):
                 if link.get("rel") in _DOWNWARDS and (target := _below(base, path, str(link.get("href")))) is not None:
                     waiting.append(target)
@@ -83,8 +83,7 @@ class StacTree:
         """
         self._taken |= set(documents)
         for path, document in documents.items():
-            made = self._placed(path, document, base, documents)
-            write_document(self._folder / path, made)
+            write_document(self._folder / path, self._placed(path, _latest(document), base, documents))
         return self._folder / next(iter(documents))
 
     def _read(self, href: str) -> dict[str, Any]:
@@ -257,14 +256,19 @@ def _from(path: str, target: str) -> str:
     return quote(relative if relative.startswith("..") else f"./{relative}")
 
 
-def _latest(document: dict[str, Any]) -> dict[str, Any]:
+def _latest(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document as one of STAC 1.1."""
     if document.get("type") == "FeatureCollection":
         return {**document, "features": [_latest(one) for one in document.get("features", [])]}
+    if document.get("geometry", ...) is None and not document.get("bbox", ...):
+        # as pystac writes an item without a place; the standard takes no empty box
+        document = {name: value for name, value in document.items() if name != "bbox"}
     if document.get("stac_version") == STAC_VERSION:
-        return document
+        return dict(document)
     try:
-        migrated: dict[str, Any] = pystac.read_dict(document).to_dict(include_self_link=False, transform_hrefs=False)
+        migrated: dict[str, Any] = pystac.read_dict(dict(document)).to_dict(
+            include_self_link=False, transform_hrefs=False
+        )
     except Exception as error:
         raise UnusableStacError(
             f"A document of the process is no STAC: {error}", user_msg="The process left a document that is no STAC."
