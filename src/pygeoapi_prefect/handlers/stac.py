@@ -1,9 +1,11 @@
 """The handler that makes STAC of what a process leaves."""
 
+import base64
 import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -153,14 +155,14 @@ class StacHandler(CommonExecutionHandler):
             return tree.write_from(str(values["href"])) if is_named and _is_json(str(values["href"])) else None
         if "stac" in values:
             return tree.write_from(str(Path(values["stac"]).absolute()))
-        value = values.get("value")
+        value, media_type = _plain(values)
         if (document := _stac_in(value)) is not None:
             return tree.write({"collection.json" if "extent" in document else "stac.json": document})
         if isinstance(value, Path) and value.is_dir():
             if (root := next((value / one for one in _ROOTS if (value / one).is_file()), None)) is not None:
                 return tree.write_from(str(root.absolute()))
             return self._made(name, files_in(value), tree, value)
-        if isinstance(value, bytes) and (suffix := _RASTER_SUFFIXES.get(essence(str(values.get("mediaType"))))):
+        if isinstance(value, bytes) and (suffix := _RASTER_SUFFIXES.get(essence(media_type))):
             path = Path(tempfile.mkdtemp(dir=self.conf["main"]["tmpPath"])) / f"{safe_file_name(name)}{suffix}"
             path.write_bytes(value)
             return self._made(name, [path], tree)
@@ -306,6 +308,15 @@ def _media_type(document: Path) -> str:
 
 def _is_json(href: str) -> bool:
     return href.rpartition("?")[0].endswith((".json", ".geojson")) or href.endswith((".json", ".geojson"))
+
+
+def _plain(values: Mapping[str, Any]) -> tuple[Any, str]:
+    """The value and its media type; the bytes of one that is qualified, in base64, within a map of outputs."""
+    value = values.get("value")
+    if isinstance(value, Mapping) and value.get("encoding") == "base64" and isinstance(value.get("mediaType"), str):
+        with suppress(ValueError, KeyError):
+            return base64.b64decode(value["value"], validate=True), value["mediaType"]
+    return value, str(values.get("mediaType"))
 
 
 def _stac_in(value: Any) -> dict[str, Any] | None:
