@@ -23,6 +23,7 @@ from pygeoapi_prefect.handlers.handled_job import HandledJob
 from pygeoapi_prefect.handlers.loading import load_handlers
 from pygeoapi_prefect.handlers.stac import StacHandler
 from pygeoapi_prefect.handlers.stac_items import UnusableStacError
+from pygeoapi_prefect.handlers.stac_options import CollectionSettings, PublicationSettings, StacSettings
 from pygeoapi_prefect.handlers.stac_publication import StacPublicationError
 from pygeoapi_prefect.handlers.stac_tree import documents_in, write_document
 from pygeoapi_prefect.handlers.stac_validation import validate_stac
@@ -229,6 +230,7 @@ class TestRasters:
         ("options", "start", "end"),
         [
             ({"datetime": "2020-01-02T00:00:00Z"}, "2020-01-02T00:00:00Z", None),
+            ({"datetime": datetime.date(2020, 1, 2)}, "2020-01-02T00:00:00Z", None),
             ({"datetime": "2020-01-01/2020-02-01"}, "2020-01-01T00:00:00Z", "2020-02-01T00:00:00Z"),
             ({"datetime_pattern": r"_(\d{8}T\d{6})"}, "2021-03-04T05:06:07Z", None),
             ({"datetime_pattern": r"\d{4}"}, "2021-01-01T00:00:00Z", None),
@@ -458,6 +460,15 @@ class TestSubclasses:
         [href] = [link["href"] for link in done.get("out")[1]["links"] if link["rel"] == "item"]
         assert done.follow(href)[1]["properties"]["processor"] == "custom-processor"
         assert "processor" not in json.loads((root.parent / "scene" / "scene.json").read_text())["properties"]
+
+
+def test_every_option_is_documented():
+    """The page has each option, and none that there is not."""
+    page = (HERE.parent / "docs" / "how-to" / "stac-results.md").read_text()
+    documented = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    sections = {"": StacSettings, "collection.": CollectionSettings, "publish.": PublicationSettings}
+    expected = {f"{prefix}{name}" for prefix, section in sections.items() for name in section.model_fields}
+    assert documented == expected - {"collection", "publish"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from string import Formatter
 from typing import Any, Literal, Self
 
@@ -122,6 +123,12 @@ class StacSettings(Section):
     @classmethod
     def _template(cls, template: str) -> str:
         return _checked(template)
+
+    @field_validator("datetime", mode="before")
+    @classmethod
+    def _read_by_yaml(cls, value: Any) -> Any:
+        # YAML makes dates of texts that look like some
+        return value.isoformat() if isinstance(value, date) else value
 
     @field_validator("datetime")
     @classmethod
