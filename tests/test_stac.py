@@ -18,10 +18,10 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from pygeoapi_prefect.exceptions import ConfigurationError
+from pygeoapi_prefect.exceptions import ConfigurationError, InvalidOutputsError
+from pygeoapi_prefect.handlers import StacHandler, ValidatedHandler
 from pygeoapi_prefect.handlers.handled_job import HandledJob
 from pygeoapi_prefect.handlers.loading import load_handlers
-from pygeoapi_prefect.handlers.stac import StacHandler
 from pygeoapi_prefect.handlers.stac_items import UnusableStacError
 from pygeoapi_prefect.handlers.stac_options import CollectionSettings, PublicationSettings, StacSettings
 from pygeoapi_prefect.handlers.stac_publication import StacPublicationError
@@ -33,7 +33,7 @@ from serving import eventually, free_port
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples" / "handlers"
-STAC = "pygeoapi_prefect.handlers.stac.StacHandler"
+STAC = "pygeoapi_prefect.handlers.StacHandler"
 FOLDER = "job-1/1"
 BASE_URL = "https://ogc.example.org/oapi"
 GEOTIFF = "image/tiff; application=geotiff"
@@ -443,6 +443,10 @@ class Titled(StacHandler):
         logging.getLogger(__name__).warning("publishing %s", output_name)
 
 
+class Ruled(ValidatedHandler, StacHandler):
+    """Makes STAC, and holds it against rules."""
+
+
 class TestSubclasses:
     def test_hooks(self, scratch, store, caplog):
         """A subclass changes the documents before they are stored, and publishes once they are."""
@@ -450,6 +454,17 @@ class TestSubclasses:
         root = catalogue(scratch / "catalogue", {"scene": raster(scratch / "a.tif")})
         assert Job(scratch, store, handlers).run(out=root).get("out")[1]["title"] == "Mine"
         assert "publishing out" in caplog.text
+
+    def test_with_rules(self, scratch, store):
+        """In one class with ValidatedHandler, each has its options, and what was made is held against the rules."""
+        name = f"{__name__}.Ruled"
+        path = raster(scratch / "a.tif")
+        options = {"stac": {"item_id": "it"}, "stac_outputs": ["out"]}
+        done = Job(scratch, store, [HandlerSettings(name=name, options=options)]).run(out=path)
+        assert done.get("out")[1]["id"] == "it"
+        options["stac"]["outputs"] = []
+        with pytest.raises(InvalidOutputsError, match="no STAC document"):
+            Job(scratch, store, [HandlerSettings(name=name, options=options)]).run(out=(GEOTIFF, path))
 
     def test_custom_handler_of_the_document(self, scratch, store):
         """The document's own handler, outside, changes the items that are stored, and not those of the process."""

@@ -82,7 +82,7 @@ def respond(
         return Response(stored.media_type, store.read(stored))
     chosen = stored_outputs(store, manifest)
     wants_document = request.get("response") == ResponseForm.DOCUMENT
-    if is_whole(manifest):
+    if is_whole(manifest) and not files.beside:
         return _whole(store, required(chosen, outputs or [])[WHOLE] if outputs else chosen[WHOLE], wants_document)
     wanted = request.get("outputs")
     chosen = selected(chosen, wanted)
