@@ -254,6 +254,13 @@ class TestRasters:
         properties = job().run(out=raster(scratch / "a.tif")).get("out")[1]["properties"]
         assert before <= pystac.utils.str_to_datetime(properties["datetime"])
 
+    def test_files_of_one_item(self, job, scratch):
+        """The one Item of a folder has all its files."""
+        raster(scratch / "scene" / "a.tif")
+        (scratch / "scene" / "readme.txt").write_text("hello")
+        found = job(document="item").run(out=scratch / "scene").get("out")[1]
+        assert set(found["assets"]) == {"data", "readme.txt"}
+
     def test_item_of_folder(self, job, scratch):
         """Where each folder is an Item, its rasters are assets."""
         for scene in ("one", "two"):
@@ -382,6 +389,15 @@ class TestTakenOver:
         with pytest.raises(UnusableStacError) as refused:
             job().run(out=document)
         assert refused.value.client_message == "The asset 'data' is no file of the job."
+
+    def test_paths_as_texts(self, job, tmp_path):
+        """A text may be the client's: as a path it has to be one of the job's. A path of the process need not."""
+        path = raster(tmp_path / "elsewhere" / "a.tif")
+        with pytest.raises(UnusableStacError) as refused:
+            job().run(out=[str(path)])
+        assert refused.value.client_message == "The asset 'data' is no file of the job."
+        for value in (path, [path], path.parent):
+            assert job(document="item").run(out=value).get("out")[1]["id"] == "a_job-1"
 
     def test_asset_folders(self, job, scratch, tmp_path):
         """The operator may name further folders."""
@@ -578,7 +594,12 @@ class TestObjectStore:
         (scene / "scene.json").write_text(json.dumps(document))
         (scene / "a.tif").write_bytes(path.read_bytes())
         fsspec.filesystem("s3", **s3).put(str(root.parent), "bucket/work", recursive=True)
-        done = job(outputs=["out"], storage_options=s3).run(out={"href": "s3://bucket/work/catalog.json"})
+        link = {"href": "s3://bucket/work/catalog.json"}
+        assert (
+            job(link_prefixes=["s3://bucket/wo"], storage_options=s3).run(out=link).get("out")[1]["href"]
+            == link["href"]
+        )
+        done = job(link_prefixes=["s3://bucket/work"], storage_options=s3).run(out=link)
         [href] = [link["href"] for link in done.get("out")[1]["links"] if link["rel"] == "item"]
         _, found = done.follow(href)
         assert done.follow(found["assets"]["data"]["href"])[1] == path.read_bytes()

@@ -138,7 +138,9 @@ class Writer(BaseTransactionsClient):
 
 def application(catalogue: Catalogue) -> Any:
     """The ASGI application."""
-    settings = ApiSettings(enable_response_models=False)
+    settings = ApiSettings(
+        stac_fastapi_title="Example", stac_fastapi_description="In memory", stac_fastapi_landing_id="example"
+    )
     extensions = [TransactionExtension(client=Writer(catalogue), settings=settings)]
     app = StacApi(settings=settings, client=Reader(catalogue), extensions=extensions).app
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
@@ -35,6 +36,8 @@ from pygeoapi_prefect.schemas.media_types import essence, media_type_of_file
 
 FILE: Final = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 PROCESSING: Final = "https://stac-extensions.github.io/processing/v1.1.0/schema.json"
+LOGGER = logging.getLogger(__name__)
+
 _RASTER_SUFFIXES: Final = {"image/tiff": ".tif", "image/jp2": ".jp2"}
 _ROOTS: Final = ("catalog.json", "collection.json")
 _MULTIHASH_SHA2_256: Final = "1220"  # code and length; source: multiformats/multihash
@@ -151,8 +154,8 @@ class StacHandler(CommonExecutionHandler):
 
     def _written(self, name: str, values: Mapping[str, Any], tree: StacTree, *, is_named: bool) -> Path | None:
         if "href" in values:
-            # most outputs with a link are no STAC, and to look costs a request
-            return tree.write_from(str(values["href"])) if is_named and _is_json(str(values["href"])) else None
+            # whatever link a process was given, it may return
+            return tree.write_from(str(values["href"])) if self._is_ours(str(values["href"])) else None
         if "stac" in values:
             return tree.write_from(str(Path(values["stac"]).absolute()))
         value, media_type = _plain(values)
@@ -161,12 +164,16 @@ class StacHandler(CommonExecutionHandler):
         if isinstance(value, Path) and value.is_dir():
             if (root := next((value / one for one in _ROOTS if (value / one).is_file()), None)) is not None:
                 return tree.write_from(str(root.absolute()))
+            tree.allow(value)
             return self._made(name, files_in(value), tree, value)
         if isinstance(value, bytes) and (suffix := _RASTER_SUFFIXES.get(essence(media_type))):
             path = Path(tempfile.mkdtemp(dir=self.conf["main"]["tmpPath"])) / f"{safe_file_name(name)}{suffix}"
             path.write_bytes(value)
             return self._made(name, [path], tree)
         if paths := _paths_in(value):
+            for one in [value] if isinstance(value, Path) else value:
+                if isinstance(one, Path):
+                    tree.allow(one)
             is_raster = is_named or any(essence(media_type_of_file(path)) in _RASTER_SUFFIXES for path in paths)
             return self._made(name, paths, tree, is_list=not isinstance(value, Path)) if is_raster else None
         if is_named:
@@ -175,6 +182,11 @@ class StacHandler(CommonExecutionHandler):
                 user_msg=f"The output {name!r} cannot be made STAC.",
             )
         return None
+
+    def _is_ours(self, href: str) -> bool:
+        """Whether a link leads to a JSON document where the operator lets this job take it from."""
+        prefixes = tuple(f"{prefix.rstrip('/')}/" for prefix in self.settings.link_prefixes)
+        return href.startswith(prefixes) and ".." not in href.split("/") and href.endswith((".json", ".geojson"))
 
     def _made(
         self, name: str, files: list[Path], tree: StacTree, root: Path | None = None, *, is_list: bool = False
@@ -186,12 +198,17 @@ class StacHandler(CommonExecutionHandler):
             collection = factory.collection(items, others, self._description)
             return tree.write(linked_documents(collection))
         if form == "item" and len(items) == 1:
+            factory.add_files(items[0], others)
             return tree.write({"item.json": items[0].to_dict(transform_hrefs=False)})
         if form == "item":
             raise UnusableStacError(
                 f"Output {name!r} has {len(items)} rasters, which are no single Item. Set stac.document to "
                 "item-collection or collection, or stac.item_of to folder.",
                 user_msg=f"The output {name!r} has several rasters.",
+            )
+        if others:
+            LOGGER.warning(
+                "output %s: an ItemCollection has no place for %s", name, ", ".join(one.name for one in others)
             )
         return tree.write({"items.json": pystac.ItemCollection(items).to_dict(transform_hrefs=False)})
 
@@ -304,10 +321,6 @@ def _multihash(path: Path) -> str:
 def _media_type(document: Path) -> str:
     kind = json.loads(document.read_bytes())["type"]
     return "application/geo+json" if kind in ("Feature", "FeatureCollection") else "application/json"
-
-
-def _is_json(href: str) -> bool:
-    return href.rpartition("?")[0].endswith((".json", ".geojson")) or href.endswith((".json", ".geojson"))
 
 
 def _plain(values: Mapping[str, Any]) -> tuple[Any, str]:

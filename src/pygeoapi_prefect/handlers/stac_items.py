@@ -101,9 +101,14 @@ class ItemFactory:
             ),
         )
         collection.add_items(items)
-        for path in others:
-            collection.add_asset(path.name, _asset(path, media_type_of_file(path)))
+        self.add_files(collection, others)
         return collection
+
+    @staticmethod
+    def add_files(owner: pystac.Item | pystac.Collection, files: Iterable[Path]) -> None:
+        """Make files that are no rasters assets of an Item or a Collection."""
+        for path in files:
+            owner.add_asset(path.name, _asset(path, media_type_of_file(path)))
 
     def _group(self, path: Path) -> Path:
         # "a.tif" and "a.tif.json" and "a.png" are of one scene
@@ -131,8 +136,7 @@ class ItemFactory:
             key = "data" if len(rasters) == 1 else path.stem
             key = path.name if key in item.assets else key
             item.add_asset(key, _asset(path, one.media_type, ["data"], fields))
-        for path in others:
-            item.add_asset(path.name, _asset(path, media_type_of_file(path)))
+        self.add_files(item, others)
         return item
 
     def _moment(self, paths: Sequence[Path], facts: Sequence[RasterFacts]) -> tuple[datetime, datetime]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from string import Formatter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pystac.utils
 from pydantic import Field, field_validator, model_validator
@@ -96,7 +96,8 @@ class StacSettings(Section):
         public_url: Where clients find the files of the result store.
         storage: A scheme of the storage extension for the result store; None: S3 is told by its URL.
         asset_folders: Absolute paths of further folders that assets may stand in, but for the job's own.
-        storage_options: Of the fsspec driver, where outputs are links to an object store.
+        link_prefixes: fsspec URLs; an output that is a link to a STAC document below one of them is taken over.
+        storage_options: Of the fsspec driver that reads those.
         publish: Where Items and Collections are published.
     """
 
@@ -116,6 +117,7 @@ class StacSettings(Section):
     public_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     storage: Mapping[str, Any] | None = None
     asset_folders: tuple[str, ...] = ()
+    link_prefixes: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]+://[^/]+")], ...] = ()
     storage_options: Mapping[str, Any] = Field(default_factory=dict)
     publish: PublicationSettings | None = None
 

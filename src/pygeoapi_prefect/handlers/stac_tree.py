@@ -31,7 +31,7 @@ class StacTree:
 
     Args:
         folder: Where it is made; empty or not there yet.
-        asset_folders: Local files may be assets only below these.
+        asset_folders: Local files may be assets only below these, and what :meth:`allow` adds.
         storage_options: Of the fsspec driver, for documents and assets that are not local.
     """
 
@@ -41,6 +41,10 @@ class StacTree:
         self._options = dict(storage_options)
         self._stac_io = FsspecStacIO(storage_options)
         self._taken: set[str] = set()
+
+    def allow(self, path: Path) -> None:
+        """Let a file, or those of a folder, be assets, for the process itself has named it, and not its client."""
+        self._asset_folders.append(path.resolve())
 
     def write_from(self, href: str) -> Path:
         """
@@ -57,7 +61,7 @@ class StacTree:
         """
         base, _, name = href.rpartition("/")
         if not is_remote(href):
-            self._asset_folders.append(Path(base).resolve())
+            self.allow(Path(base))
         documents: dict[str, dict[str, Any]] = {}
         waiting = deque([name])
         while waiting:
