@@ -3,14 +3,14 @@
 import base64
 import logging
 import stat
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
 from factories import MANY, SUCCESS, accepted, claim_all, new_job, running
+from pygeoapi_prefect.cli import prefect
 from pygeoapi_prefect.cli.doctor import examine
 from pygeoapi_prefect.exceptions import (
     ConfigurationError,
@@ -149,8 +149,7 @@ class TestKeys:
 
     def test_the_command(self, make_settings):
         """``secrets new-key`` prints a key that works, and another one each time."""
-        command = [sys.executable, "-c", "from pygeoapi import cli; cli()", "plugins", "prefect", "secrets", "new-key"]
-        printed = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+        printed = [CliRunner().invoke(prefect, ["secrets", "new-key"]).stdout for _ in range(2)]
         assert printed[0] != printed[1]
         keys = SecretKeys(make_settings(), {KEY_VARIABLE: printed[0]})
         assert keys.open("job-1", keys.seal("job-1", SECRETS)) == SECRETS
@@ -367,7 +366,7 @@ ASKS = "pygeoapi_prefect.handlers.CommonExecutionHandler"
 
 class TestWhoNeedsTheToken:
     @pytest.mark.parametrize(
-        ("prefect", "needed"),
+        ("section", "needed"),
         [
             ({}, False),
             ({"handlers": [ASKS]}, False),
@@ -376,15 +375,15 @@ class TestWhoNeedsTheToken:
             ({"handlers": [ASKS], "needs_access_token": True}, True),
         ],
     )
-    def test_who_asks(self, prefect, needed):
+    def test_who_asks(self, section, needed):
         """The class of a handler, its entry in the configuration, or the process; nobody else gets a token."""
-        settings = process_settings("p", {"processor": {"name": "HelloWorld", "prefect": prefect}})
+        settings = process_settings("p", {"processor": {"name": "HelloWorld", "prefect": section}})
         assert needs_access_token("p", settings) is needed
 
     def test_a_process_speaks_for_all_its_handlers(self):
         """With the key of the process each of them needs the token, and refuses jobs without one."""
-        prefect = {"handlers": [ASKS, "test_authenticated.Needy"], "needs_access_token": True}
-        settings = process_settings("p", {"processor": {"name": "HelloWorld", "prefect": prefect}})
+        section = {"handlers": [ASKS, "test_authenticated.Needy"], "needs_access_token": True}
+        settings = process_settings("p", {"processor": {"name": "HelloWorld", "prefect": section}})
         assert [handler.needs_access_token for handler in settings.handlers] == [True, True]
 
     def test_without_handlers(self):

@@ -7,9 +7,23 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pygeoapi_prefect.exceptions import ConfigurationError, ResultNotAvailableError
-from pygeoapi_prefect.results import ResultStore, copy_values, media_type_of, outputs_manifest, respond, store_value
+from pygeoapi_prefect.exceptions import (
+    ConfigurationError,
+    ResultNotAvailableError,
+    ResultStoreError,
+    UnknownOutputError,
+)
+from pygeoapi_prefect.results import (
+    OutputLinks,
+    ResultStore,
+    copy_values,
+    media_type_of,
+    outputs_manifest,
+    respond,
+    store_value,
+)
 from pygeoapi_prefect.results.blocks import StorageBlock, is_block, store_location
+from pygeoapi_prefect.results.linked_files import FilesBeside, folder_beside, store_files, with_files
 from pygeoapi_prefect.results.returns import UnusableReturnError
 
 JSON = "application/json"
@@ -54,6 +68,13 @@ class TestValues:
             store_value(store, "j/1", "raster", "image/tiff", tmp_path / "nothing.tif")
         assert "nothing.tif" in str(caught.value)
         assert "nothing.tif" not in caught.value.client_message
+
+    def test_a_folder(self, store: ResultStore, tmp_path: Path) -> None:
+        """A folder cannot be stored; the client reads so, and not which."""
+        with pytest.raises(UnusableReturnError) as caught:
+            store_value(store, "j/1", "raster", "image/tiff", tmp_path)
+        assert str(tmp_path) in str(caught.value)
+        assert caught.value.client_message == "The process returned a folder as its output 'raster'."
 
     def test_large_json_files_are_json(self, store: ResultStore, tmp_path: Path) -> None:
         """A stored file of JSON is its value in a document, and the very bytes raw."""
@@ -224,3 +245,82 @@ class TestCopying:
         """A manifest that is none fails the job, not the runner."""
         with pytest.raises(UnusableReturnError):
             copy_values(manifest, store, store, "j/1", allowed="j")
+
+
+class TestFilesBeside:
+    """A document ``a`` with the files ``doc.json``, ``sub/b.json`` and ``sub/c.bin`` beside it."""
+
+    @pytest.fixture
+    def manifest(self, store: ResultStore, tmp_path: Path):
+        documents = {
+            "doc.json": {"links": [{"rel": "child", "href": "sub/b.json"}, {"rel": "x", "href": "../../etc/passwd"}]},
+            "sub/b.json": {
+                "links": [{"rel": "root", "href": "../doc.json"}, {"rel": "up", "href": "https://example.org/"}],
+                "assets": {"c": {"href": "./c.bin"}, "gone": {"href": "gone.bin"}},
+            },
+        }
+        for name, document in documents.items():
+            (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "tree" / name).write_text(json.dumps(document))
+        (tmp_path / "tree" / "sub" / "c.bin").write_bytes(LARGE)
+
+        def described(path: Path):
+            return (JSON, "json") if path.suffix == ".json" else ("application/x-c", "binary")
+
+        files = store_files(store, folder_beside("j/1", "a"), tmp_path / "tree", described)
+        values = {
+            "a": store_value(store, "j/1", "a", JSON, documents["doc.json"]),
+            "other": store_value(store, "j/1", "other", "text/plain", "x"),
+        }
+        manifest = with_files(outputs_manifest(values), {"a": FilesBeside("doc.json", files)})
+        return json.loads(json.dumps(manifest))
+
+    def get(self, store: ResultStore, manifest, *outputs, base_url="https://example.org/o", **request):
+        links = None if base_url is None else OutputLinks(base_url, "j")
+        answer = respond(store, manifest, request, as_returned=False, links=links, outputs=outputs, prefers_json=True)
+        return answer.loaded()
+
+    def test_links(self, store: ResultStore, manifest) -> None:
+        """Relative links that lead to a file lead a client there; all others stay as they are."""
+        prefix = "https://example.org/o/jobs/j/results?outputs="
+        hrefs = [link["href"] for link in self.get(store, manifest, "a")["links"]]
+        assert hrefs == [f"{prefix}a%2Fsub%2Fb.json", "../../etc/passwd"]
+        found = self.get(store, manifest, "a/sub/b.json")
+        assert [link["href"] for link in found["links"]] == [f"{prefix}a%2Fdoc.json", "https://example.org/"]
+        assert found["assets"] == {"c": {"href": f"{prefix}a%2Fsub%2Fc.bin"}, "gone": {"href": "gone.bin"}}
+        assert self.get(store, manifest, "a/sub/c.bin") == LARGE
+
+    def test_no_server(self, store: ResultStore, manifest) -> None:
+        """Where the server's address is not told, links stay as they are stored."""
+        assert self.get(store, manifest, "a", base_url=None)["links"][0]["href"] == "sub/b.json"
+
+    def test_of_a_whole(self, store: ResultStore, manifest) -> None:
+        """A return that cannot be told apart into outputs has files like any other."""
+        whole = {
+            "return": manifest["values"]["a"],
+            "outputs": [],
+            "meaning": "whole",
+            "files": {"return": manifest["files"]["a"]},
+        }
+        [child, _] = self.get(store, whole)["links"]
+        assert child["href"].endswith("?outputs=return%2Fsub%2Fb.json")
+        assert self.get(store, whole, "return/sub/c.bin") == LARGE
+
+    def test_outputs_only(self, store: ResultStore, manifest) -> None:
+        """Files are no outputs; those of an output that was not asked for cannot be had."""
+        assert set(self.get(store, manifest, response="document")) == {"a", "other"}
+        with pytest.raises(UnknownOutputError):
+            self.get(store, manifest, "a/sub/c.bin", outputs={"other": {}})
+        with pytest.raises(UnknownOutputError):
+            self.get(store, manifest, "a/sub/gone.bin")
+
+    def test_names_of_files_that_lead_out(self, store: ResultStore) -> None:
+        """No file is written outside of the store."""
+        with pytest.raises(ResultStoreError, match="leads out"):
+            store.copy_to("j/1/../../x", JSON, "binary", io.BytesIO(b""))
+
+    def test_copies_stay_with_their_job(self, store: ResultStore, manifest, tmp_path: Path) -> None:
+        """A deployment cannot have files of other jobs copied as its own."""
+        manifest["files"]["a"]["files"]["sub/c.bin"]["location"] = "other-job/1/secret"
+        with pytest.raises(UnusableReturnError):
+            copy_values(manifest, store, ResultStore(str(tmp_path / "target")), "j/2", allowed="j")

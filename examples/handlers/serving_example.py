@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ def served(config: str, environment: Mapping[str, str] | None = None) -> Iterato
     Yields:
         A client of the server.
     """
+    # this process describes the processes, too
+    sys.path.append(str(TERRAIN))
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {
             "PYGEOAPI_PORT": str(free_port()),

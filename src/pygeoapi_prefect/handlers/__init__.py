@@ -6,6 +6,8 @@ prepare before the process runs, change each output before it is stored, and pub
 :class:`ExecutionHandler` says what each hook may rely on.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from pygeoapi_prefect.handlers.authenticated import AuthenticatedHandler
 from pygeoapi_prefect.handlers.common import CommonExecutionHandler
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
@@ -18,6 +20,19 @@ __all__ = [
     "CommonExecutionHandler",
     "ExecutionHandler",
     "MonitoredHandler",
+    "StacHandler",
     "ValidatedHandler",
     "WorkspaceHandler",
 ]
+
+if TYPE_CHECKING:
+    from pygeoapi_prefect.handlers.stac import StacHandler
+
+
+def __getattr__(name: str) -> Any:
+    # it imports pystac, which jobs with other handlers do without
+    if name == "StacHandler":
+        from pygeoapi_prefect.handlers.stac import StacHandler
+
+        return StacHandler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,8 +38,8 @@ class ExecutionHandler:
             ``name``, ``roles``, ``groups`` and ``claims`` of who submitted the job, verified; None where nobody is
             known), ``access_token`` (theirs, verified; only where a handler needs it and there is one), ``message``,
             ``tool_logs``: the folder where external tools leave their log files, and ``declared_outputs``: ids of those
-            in the process description. ``main``: ``tmpPath``, the scratch folder, and ``tmpUrl``, the URL of the
-            result store. ``auth_env``: empty.
+            in the process description. ``main``: ``tmpPath``, the scratch folder, ``tmpUrl``, the URL of the result
+            store, and ``resultFolder``, the path below it of what the job stores. ``auth_env``: empty.
             ``additional_parameters``: what the handlers' :meth:`get_additional_parameters` gave, once
             :meth:`pre_execution_hook` has run.
         outputs: The requested outputs by id, each with what the request says of it; all that the process declares
@@ -132,6 +132,10 @@ class ExecutionHandler:
             values: ``mediaType``, and one of these: ``stac``, the path of a file that is a STAC document; ``href``, a
                 link, or the place where a flow has left the output; ``value``, anything else. What stands there
                 after the call is stored, ``href`` before ``stac`` before ``value``.
+
+                Beside ``stac``, ``folder`` is a folder above the document: all its files are stored with it, so that
+                relative links hold. ``public_url`` is then the URL at which clients find the files of the result
+                store, if they do.
         """
 
     def get_pod_env_vars(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One job with its handlers, where it runs."""
 
+import json
 import logging
 import os
 import tempfile
@@ -13,10 +14,11 @@ from pygeoapi_prefect.handlers.chain import HandlerChain
 from pygeoapi_prefect.handlers.connections import forget_connections
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 from pygeoapi_prefect.handlers.loading import load_handlers
-from pygeoapi_prefect.handlers.outputs import kept_outputs, output_of, shown_output
+from pygeoapi_prefect.handlers.outputs import described_files, kept_outputs, output_of, shown_output
 from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.jobs.records import MAX_LOG_LINES
 from pygeoapi_prefect.masking import SecretMask
+from pygeoapi_prefect.results.linked_files import FilesBeside, folder_beside, store_files, with_files
 from pygeoapi_prefect.results.store import ResultStore
 from pygeoapi_prefect.settings import HandlerSettings
 from pygeoapi_prefect.telemetry.usage import UsageMeter
@@ -47,6 +49,7 @@ class HandledJob:
         declared_outputs: Ids of those in the process description.
         handlers: Of the process, outermost first.
         store: The result store.
+        folder: Of the claim, in the store.
         user: Who submitted the job; None: nobody is known.
         access_token: Theirs, where the process keeps it for its handlers; else empty.
         mask: Of the job; the handlers' secrets are added to it. None: it has no others.
@@ -64,6 +67,7 @@ class HandledJob:
         declared_outputs: Sequence[str],
         handlers: Sequence[HandlerSettings],
         store: ResultStore,
+        folder: str,
         user: Mapping[str, Any] | None = None,
         access_token: str = "",
         mask: SecretMask | None = None,
@@ -77,6 +81,7 @@ class HandledJob:
         self._declared_outputs = list(declared_outputs)
         self._handlers = handlers
         self._store = store
+        self._folder = folder
         self._user = user
         self._access_token = access_token
         self._drain = drain
@@ -86,6 +91,7 @@ class HandledJob:
         self._tool_logs = Path()
         self._is_open = False
         self._stac_files: dict[str, str] = {}
+        self._files_beside: dict[str, FilesBeside] = {}
         self._usage = usage or UsageMeter()
 
     # ---------------------------------------------------------------- for the place where the job runs
@@ -180,9 +186,17 @@ class HandledJob:
     def _taken(self, name: str, values: Mapping[str, Any], made_of: Any) -> tuple[str, Any]:
         media_type, value = output_of(name, values, made_of)
         self._stac_files.pop(name, None)
+        self._files_beside.pop(name, None)
         if "stac" in values and isinstance(value, Path):
             self._stac_files[name] = str(value)
+            if (tree := values.get("folder")) is not None:
+                self._files_beside[name] = self._stored_beside(name, Path(tree), value, values.get("public_url"))
+                value = json.loads(value.read_bytes())
         return media_type, value
+
+    def _stored_beside(self, name: str, tree: Path, document: Path, public_url: str | None) -> FilesBeside:
+        files = store_files(self._store, folder_beside(self._folder, name), tree, described_files(tree))
+        return FilesBeside(document.relative_to(tree).as_posix(), files, public_url)
 
     def output(self, name: str, media_type: str, value: Any) -> tuple[str, Any]:
         """
@@ -194,12 +208,15 @@ class HandledJob:
         """
         return self._taken(name, self.values_of(name, shown_output(media_type, value)), value)
 
-    def finish(self, manifest: Mapping[str, Any]) -> None:
+    def finish(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """
         Run what handlers do after success.
 
         Args:
             manifest: Of the stored outputs.
+
+        Returns:
+            The manifest, with the files that handlers have put beside outputs.
 
         Raises:
             ResultStoreError: They cannot be read back.
@@ -210,6 +227,7 @@ class HandledJob:
         output = kept_outputs(self._store, manifest) | self._stac_files
         with self._hooks():
             self._chain.post(self._log.text, output, self._usage.report(), _tool_logs(self._tool_logs))
+        return with_files(manifest, self._files_beside)
 
     # ---------------------------------------------------------------- for handlers
 
@@ -229,7 +247,7 @@ class HandledJob:
         inputs = {name: value for name, value in self._inputs.items() if name not in _NEVER_INPUTS}
         return {
             "lenv": inputs | own,
-            "main": {"tmpPath": str(scratch), "tmpUrl": self._store.url},
+            "main": {"tmpPath": str(scratch), "tmpUrl": self._store.url, "resultFolder": self._folder},
             "auth_env": {},
             "additional_parameters": {},
         }

@@ -54,7 +54,7 @@ class StoredOutput:
             # text and bytes are in the file as they are, all else as JSON
             is_written = not isinstance(shown.get("value", ""), str | bytes | bytearray | memoryview | Path)
             self._set_file(store, location, media_type, "json" if is_written else "binary")
-        elif isinstance(value, str) and value == str(shown.get("stac")):
+        elif isinstance(value, str) and "stac" in shown and value == str(shown["stac"]):
             self.left_at = value
             path = Path(value)
             self._set_file(ResultStore(str(path.parent)), path.name, media_type, "binary")

@@ -1,14 +1,15 @@
 """An output of a process as ``setOutput`` sees it, and back."""
 
 import json
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pygeoapi_prefect.results.outputs import stored_outputs
 from pygeoapi_prefect.results.returns import UnusableReturnError
-from pygeoapi_prefect.results.store import ResultStore, StoredValue
-from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
+from pygeoapi_prefect.results.store import Form, ResultStore, StoredValue
+from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE, media_type_of_file
 
 _JSON_SUFFIXES = {".json", ".geojson"}
 
@@ -61,6 +62,42 @@ def kept_outputs(store: ResultStore, manifest: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def described_files(folder: Path) -> Callable[[Path], tuple[str, Form]]:
+    """The media type and the form of each file in a folder: STAC documents say what they and their assets are."""
+    documents: dict[Path, str] = {}
+    assets: dict[str, str] = {}
+    for path in folder.rglob("*"):
+        if path.suffix not in _JSON_SUFFIXES or (document := stac_document(path)) is None:
+            continue
+        is_geojson = document.get("type") in ("Feature", "FeatureCollection")
+        documents[path] = "application/geo+json" if is_geojson else JSON_MEDIA_TYPE
+        for one in (document, *document.get("features", ())):
+            for asset in one.get("assets", {}).values():
+                if asset.get("type"):
+                    assets[posixpath.normpath(f"{path.parent.as_posix()}/{asset['href']}")] = asset["type"]
+
+    def described(path: Path) -> tuple[str, Form]:
+        if path in documents:
+            return documents[path], "json"
+        return assets.get(path.as_posix()) or media_type_of_file(path), "binary"
+
+    return described
+
+
+def stac_document(path: Path) -> dict[str, Any] | None:
+    """The STAC document that a file is; None for any other file."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    features = document.get("features") if document.get("type") == "FeatureCollection" else None
+    members = features if isinstance(features, list) and features else [document]
+    is_stac = all(isinstance(one, dict) and "stac_version" in one for one in members)
+    return document if is_stac else None
+
+
 def _place(store: ResultStore, stored: StoredValue) -> str:
     scheme, is_url, _ = store.url.partition("://")
     if is_url and scheme not in ("file", "local"):
@@ -77,10 +114,4 @@ def _is_link(value: Any) -> bool:
 
 
 def _is_stac(path: Path) -> bool:
-    if path.suffix not in _JSON_SUFFIXES:
-        return False
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and "stac_version" in document
+    return path.suffix in _JSON_SUFFIXES and stac_document(path) is not None

@@ -35,8 +35,7 @@ class FsspecStacIO(DefaultStacIO):
         return bool(file_system.exists(path))
 
     def _open(self, href: str, mode: str) -> Any:
-        # DefaultStacIO makes folders for local files only
-        return fsspec.open(href, mode, encoding="utf-8", auto_mkdir=True, **self._options_for(href)).open()
+        return fsspec.open(href, mode, encoding="utf-8", **self._options_for(href)).open()
 
     def _options_for(self, href: str) -> dict[str, Any]:
         return self._options if is_remote(href) else {}

@@ -134,7 +134,9 @@ class WorkspaceHandler(AuthenticatedHandler):
         if own.registration == "none" or own.register_output not in output:
             return
         try:
-            self._register(output[own.register_output], own)
+            # what StacHandler has made is where others find it, and not where it was made
+            placed = self.conf["lenv"].get("stac_hrefs", {})
+            self._register(placed.get(own.register_output, output[own.register_output]), own)
         except PygeoapiPrefectError as error:
             if own.registration == "required":
                 raise

@@ -135,7 +135,7 @@ def flow_of_job(
         with part_span("store outputs"):
             manifest = convention.store(returned, order, processor.metadata, store, block, handled)
         if handled is not None:
-            handled.finish(manifest)
+            manifest = handled.finish(manifest)
         kept(manifest)
 
     async def run_async(*shown: Any) -> None:

@@ -69,7 +69,7 @@ def execute_plain(
     with part_span("store outputs"):
         manifest = store_pair(returned, processor.metadata, order, store, requested_outputs=wanted, handled=handled)
     if handled is not None:
-        handled.finish(manifest)
+        manifest = handled.finish(manifest)
     return manifest
 
 

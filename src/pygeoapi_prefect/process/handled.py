@@ -45,6 +45,7 @@ def handled_job(
         declared_outputs=list(metadata.get("outputs") or {}),
         handlers=order.settings.handlers,
         store=store,
+        folder=order.folder,
         user=order.user,
         access_token=order.access_token,
         mask=mask,

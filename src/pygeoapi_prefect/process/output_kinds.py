@@ -1,12 +1,10 @@
 """What a value of some type is as an output: text, bytes, a file, a STAC document, or JSON."""
 
 import dataclasses
-import mimetypes
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
-from urllib.parse import quote
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
@@ -14,38 +12,11 @@ from pydantic_core import PydanticSerializationError, to_json
 from pygeoapi_prefect.exceptions import PygeoapiPrefectError
 from pygeoapi_prefect.process.json_form import JsonForm, without_metadata
 from pygeoapi_prefect.process.types import GEOJSON_MEDIA_TYPE, GEOJSON_TYPES, MediaType
+from pygeoapi_prefect.schemas.media_types import media_type_of_file
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 BINARY: Final = "application/octet-stream"
-
-# Without the system's tables, so that an output's media type does not depend on the host.
-# Sources: IANA where registered; else pystac.MediaType, which is what STAC clients look for.
-_MEDIA_TYPES: Final = mimetypes.MimeTypes()
-for _suffix, _media_type in {
-    ".cog": "image/tiff; application=geotiff; profile=cloud-optimized",
-    ".copc": "application/vnd.laszip+copc",
-    ".fgb": "application/vnd.flatgeobuf",
-    ".geojson": GEOJSON_MEDIA_TYPE,
-    ".geoparquet": "application/vnd.apache.parquet",
-    ".gml": "application/gml+xml",
-    ".gpkg": "application/geopackage+sqlite3",
-    ".jp2": "image/jp2",
-    ".jsonld": "application/ld+json",
-    ".kml": "application/vnd.google-earth.kml+xml",
-    ".laz": "application/vnd.laszip",
-    ".md": "text/markdown",
-    ".nc": "application/netcdf",
-    ".parquet": "application/vnd.apache.parquet",
-    ".pmtiles": "application/vnd.pmtiles",
-    ".tif": "image/tiff; application=geotiff",
-    ".tiff": "image/tiff; application=geotiff",
-    ".webp": "image/webp",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-    ".zarr": "application/vnd.zarr",
-}.items():
-    _MEDIA_TYPES.add_type(_media_type, _suffix)
 
 
 class UnusableOutputError(PygeoapiPrefectError):
@@ -58,8 +29,8 @@ class Output:
     One output of a process.
 
     Attributes:
-        value: Text, bytes, anything that ``json.dumps`` takes, or the absolute :class:`~pathlib.Path` of a file that
-            exists (or of a ``.zarr`` folder).
+        value: Text, bytes, anything that ``json.dumps`` takes, or the absolute :class:`~pathlib.Path` of a file or
+            folder that exists.
         media_type: What the value is in.
     """
 
@@ -121,15 +92,14 @@ class _File(Kind):
     def output_of(self, output_id: str, value: Any) -> Output:
         self.require(output_id, value)
         path = value.absolute()
-        is_zarr = path.suffix.lower() == ".zarr" and path.is_dir()
-        if not path.is_file() and not is_zarr:
-            what = "a folder" if path.is_dir() else "a file that does not exist"
+        # whether a folder can be stored is for handlers and the result store to say
+        if not path.exists():
             raise UnusableOutputError(
-                f"The process returned {path} as its output {output_id!r}, which is {what}. Write the file before "
-                "returning its path; pack a folder into one file.",
-                user_msg=f"The process returned {what} as its output {output_id!r}.",
+                f"The process returned {path} as its output {output_id!r}, which does not exist. Write the file before "
+                "returning its path.",
+                user_msg=f"The process returned a file that does not exist as its output {output_id!r}.",
             )
-        return Output(path, self._media_type or media_type_of(path))
+        return Output(path, self._media_type or media_type_of_file(path))
 
 
 class _Stac(Kind):
@@ -284,22 +254,6 @@ def arms_of(bare: Any) -> tuple[Any, ...]:
 def media_type_in(metadata: list[Any]) -> str | None:
     """The media type that an annotation's metadata declare."""
     return next((one.value for one in metadata if isinstance(one, MediaType)), None)
-
-
-def media_type_of(path: Path) -> str:
-    """
-    The media type of a file, by its name alone.
-
-    A ``.tif`` is taken for a GeoTIFF, ``.cog.tif`` for a cloud-optimized one; what is compressed is
-    ``application/gzip`` or unknown.
-    """
-    name = path.name.lower()
-    if name.endswith((".cog.tif", ".cog.tiff")):
-        name = "x.cog"
-    guessed, compression = _MEDIA_TYPES.guess_type(f"file:///{quote(name)}")
-    if compression is not None:
-        return "application/gzip" if compression == "gzip" else BINARY
-    return guessed or BINARY
 
 
 def is_geojson(annotation: Any) -> bool:

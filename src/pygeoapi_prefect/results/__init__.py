@@ -10,6 +10,7 @@ module            holds
 ``outputs``       every manifest as one mapping of outputs
 ``documents``     an output as a member of a results document
 ``multipart``     several raw outputs in one response
+``linked_files``  files beside an output, and its links to them
 ``links``         where outputs by reference are to be had
 ``http_headers``  headers around values whose media types and ids others chose
 ``responses``     manifest and request → what the client gets

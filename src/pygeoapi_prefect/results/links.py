@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlencode
 
-from pygeoapi_prefect.results.http_headers import quoted, uri
+from pygeoapi_prefect.results.http_headers import quoted, safe_media_type, uri
 from pygeoapi_prefect.results.outputs import Output
-from pygeoapi_prefect.results.store import StoredFile
+from pygeoapi_prefect.results.store import ResultStore, StoredFile, StoredValue
 from pygeoapi_prefect.schemas.codes import RESULTS_REL
 
 
@@ -38,15 +39,25 @@ class OutputLinks:
         """
         if output.is_link and output.as_made is not None:
             return dict(output.as_made)
-        return {"href": self._href(output), "type": output.media_type, "title": output.output_id}
+        href = self._href(output.output_id, output.media_type, output.content)
+        return {"href": href, "type": output.media_type, "title": output.output_id}
 
-    def _href(self, output: Output) -> str:
-        if self.lifetime is not None and isinstance(output.content, StoredFile):
-            signed = output.content.sign(self.lifetime, output.media_type)
+    def file_address(self, store: ResultStore, file_id: str, stored: StoredValue) -> str:
+        """
+        Where a file beside an output is to be had.
+
+        JSON is this server's to answer: it may be a document with links of its own.
+        """
+        media_type = safe_media_type(stored.media_type)
+        return self._href(file_id, media_type, None if stored.form == "json" else StoredFile(store, stored))
+
+    def _href(self, output_id: str, media_type: str, content: Any) -> str:
+        if self.lifetime is not None and isinstance(content, StoredFile):
+            signed = content.sign(self.lifetime, media_type)
             if signed is not None:
                 return signed
         # the parameter of the draft of 2.0; pygeoapi has no route below /results
-        query = {"outputs": output.output_id, **({} if self.sign is None else self.sign(output.output_id))}
+        query = {"outputs": output_id, **({} if self.sign is None else self.sign(output_id))}
         return f"{self.base_url.rstrip('/')}/jobs/{self.job_id}/results?{urlencode(query, safe='', quote_via=quote)}"
 
 

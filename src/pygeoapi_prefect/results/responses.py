@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from pygeoapi_prefect.exceptions import ResultNotAvailableError
 from pygeoapi_prefect.results.documents import in_document
 from pygeoapi_prefect.results.http_headers import content_type, disposition, protection, safe_media_type
+from pygeoapi_prefect.results.linked_files import LinkedFiles
 from pygeoapi_prefect.results.links import OutputLinks, link_header
 from pygeoapi_prefect.results.multipart import Part, multipart_related
 from pygeoapi_prefect.results.outputs import WHOLE, Output, is_whole, required, selected, stored_outputs
@@ -61,8 +63,8 @@ def respond(
         as_returned: Answer what the process returned, as pygeoapi's own managers do.
         links: For outputs by reference; None: they are answered by value.
         prefers_json: Several raw outputs are a document, where they are a multipart else.
-        outputs: Ids of those that a request for results wants, of those that the execute request selected; by value,
-            and one alone raw. None or empty: all.
+        outputs: Ids of those that a request for results wants, of those that the execute request selected, or of files
+            beside them; by value, and one alone raw. None or empty: all.
 
     Raises:
         UnknownOutputError: *outputs* names one that there is not.
@@ -74,18 +76,22 @@ def respond(
     """
     if manifest is None:
         raise ResultNotAvailableError()
-    if as_returned and "return" in manifest:
+    files = LinkedFiles.of(manifest)
+    if as_returned and "return" in manifest and not files.beside:
         stored = StoredValue.from_json(manifest["return"])
         return Response(stored.media_type, store.read(stored))
     chosen = stored_outputs(store, manifest)
     wants_document = request.get("response") == ResponseForm.DOCUMENT
-    if is_whole(manifest):
+    if is_whole(manifest) and not files.beside:
         return _whole(store, required(chosen, outputs or [])[WHOLE] if outputs else chosen[WHOLE], wants_document)
     wanted = request.get("outputs")
     chosen = selected(chosen, wanted)
     if outputs:
-        chosen = required(chosen, outputs)
+        beside = LinkedFiles({name: one for name, one in files.beside.items() if name in chosen})
+        chosen = required({**beside.stored(), **chosen}, outputs)
     read = [Output.read(store, name, stored) for name, stored in chosen.items()]
+    if links is not None:
+        read = [files.resolved(output, partial(links.file_address, store)) for output in read]
     linked = _linked(read, wanted, links) if links is not None and not outputs else {}
     if wants_document and not (outputs and len(read) == 1):
         return _document(read, linked, wanted)

@@ -21,6 +21,7 @@ from typing import Any
 from pygeoapi.util import json_serial
 
 from pygeoapi_prefect.exceptions import PygeoapiPrefectError
+from pygeoapi_prefect.results.linked_files import copied_files, folder_beside
 from pygeoapi_prefect.results.store import Form, ResultStore, StoredValue, is_inside
 from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE
 
@@ -83,6 +84,12 @@ def store_value(store: ResultStore, folder: str, name: str, media_type: Any, val
     """
     media_type = str(media_type or JSON_MEDIA_TYPE)
     if isinstance(value, Path):
+        if value.is_dir():
+            raise UnusableReturnError(
+                f"The output {name!r} names the folder {value}. Pack it into one file, or have a handler make "
+                "something of it.",
+                user_msg=f"The process returned a folder as its output {name!r}.",
+            )
         if not value.is_file():
             raise UnusableReturnError(
                 user_msg=f"The output {name!r} should be a file, but there is none.",
@@ -127,7 +134,7 @@ def copy_values(
         ResultStoreError: A store cannot be read or written.
     """
 
-    def copied(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    def copied(name: str, values: Mapping[str, Any], beside: str | None = None) -> dict[str, Any]:
         stored = StoredValue.from_json(values)
         if stored.location is None:
             return stored.to_json()
@@ -139,12 +146,20 @@ def copy_values(
         if source.url == target.url:
             return stored.to_json()
         with source.open(stored.location) as file:
+            if beside is not None:
+                return target.copy_to(beside, stored.media_type, stored.form, file).to_json()
             return target.copy_in(folder, name, stored.media_type, file, stored.form).to_json()
 
+    def copied_file(output_id: str, path: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        return copied(output_id, values, f"{folder_beside(folder, output_id)}/{path}")
+
     try:
+        files = dict(copied_files(manifest, copied_file))
+        rest = {"files": files} if files else {}
         if "values" in manifest:
-            return {"values": {str(name): copied(str(name), value) for name, value in manifest["values"].items()}}
-        return {**manifest, "return": copied("return", manifest["return"])}
+            values = {str(name): copied(str(name), value) for name, value in manifest["values"].items()}
+            return {"values": values, **rest}
+        return {**manifest, "return": copied("return", manifest["return"]), **rest}
     except (KeyError, TypeError, AttributeError) as error:
         raise UnusableReturnError(user_msg="The process left a result that cannot be read.") from error
 

@@ -100,7 +100,17 @@ class ResultStore:
         Raises:
             ResultStoreError: The store cannot be written.
         """
-        location = f"{folder}/{_safe(name)}"
+        return self.copy_to(f"{folder}/{_safe(name)}", media_type, form, source)
+
+    def copy_to(self, location: str, media_type: str, form: Form, source: IO[bytes]) -> StoredValue:
+        """
+        As :meth:`copy_in`, to a path below the store.
+
+        Raises:
+            ResultStoreError: The store cannot be written, or *location* leads out of it.
+        """
+        if not is_inside(location):
+            raise ResultStoreError(f"The location {location!r} leads out of the result store {self.url}")
         size = 0
         with self._writing(location) as file:
             while piece := source.read(_PIECE_BYTES):
@@ -121,6 +131,11 @@ class ResultStore:
                 f"The result store {self.url} cannot be written: {error}. Check server.manager.output_dir, or "
                 "processor.prefect.result_storage where the process has one."
             ) from error
+
+    @staticmethod
+    def safe_name(name: str) -> str:
+        """*name* as that of a file here."""
+        return _safe(name)
 
     def put(self, location: str, data: bytes) -> None:
         """Write a file of its own. Raises ResultStoreError."""

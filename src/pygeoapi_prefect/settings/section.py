@@ -53,8 +53,9 @@ def _below(annotation: Any, step: str | int) -> Any:
         if is_section(one):
             fields = {field.alias or name: field for name, field in one.model_fields.items()}
             return fields[str(step)].annotation
-        if within := [part for part in get_args(one) if part is not ...]:
-            return within[-1]
+        # a tuple of any length ends with an ellipsis
+        if members := [member for member in get_args(one) if member is not Ellipsis]:
+            return members[-1]
     return annotation
 
 
