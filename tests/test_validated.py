@@ -331,6 +331,11 @@ class TestOptions:
             ({"required_inputs": "area"}, "required_inputs: "),
             ({"min_memory_mib": 0}, "min_memory_mib: "),
             ({"rules": {"a": {"media_typ": "a/b"}}}, r"rules\.a\.media_typ"),
+            ({"rules": {"raster": {"band": 1}}}, r"rules\.raster\.band is not known; known keys: max_bytes,"),
+            (
+                {"rules": {"raster": {"raster": {"band": 1}}}},
+                r"raster\.raster\.band is not known; did you mean 'bands'",
+            ),
             ({"rules": {"a": {"schema": {"type": "objekt"}}}}, r"rules\.a\.schema: .*no JSON Schema"),
             ({"rules": {"a": {"ranges": {"mean": [0, 1]}}}}, r"rules\.a\.ranges\..*no JSON Pointer"),
             ({"rules": {"a": {"ranges": {"/mean": [1, 0]}}}}, "the least number must come first"),

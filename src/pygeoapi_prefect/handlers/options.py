@@ -68,7 +68,7 @@ def declared_options(kind: type) -> type[HandlerOptions]:
 
     A class that declares none of its own may read any: what nobody has declared is then no typing error.
     """
-    declared = tuple(vars(one)["own_options"] for one in kind.__mro__ if "own_options" in vars(one))
+    declared = tuple(dict.fromkeys(vars(one)["own_options"] for one in kind.__mro__ if "own_options" in vars(one)))
     unknown = ConfigDict(extra="forbid" if "own_options" in vars(kind) else "ignore")
     together: type[HandlerOptions] = type("Options", declared, {"__module__": __name__, "model_config": unknown})
     return together
