@@ -37,6 +37,7 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     ├─ ResultStoreError 503
     ├─ JobSecretsLostError                          of a job that waited
     ├─ InvalidOutputsError 500                      the outputs of a job do not pass its checks
+    ├─ StageOutError 502
     └─ BackendUnavailableError (ProcessorExecuteError) 503
        ├─ IdentityProviderUnavailableError
        ├─ JobStoreUnavailableError
@@ -429,6 +430,13 @@ class InvalidOutputsError(PygeoapiPrefectError):
     def __init__(self, violations: Iterable[str] = ()) -> None:
         self.violations = tuple(violations)
         super().__init__(user_msg=" ".join(self.violations) or None)
+
+
+class StageOutError(PygeoapiPrefectError):
+    """A store that must have the outputs of a job does not have them."""
+
+    http_status_code = HTTPStatus.BAD_GATEWAY
+    default_client_message = "The outputs could not be stored where they should be."
 
 
 class BackendUnavailableError(PygeoapiPrefectError, host.ProcessorExecuteError):

@@ -9,6 +9,7 @@ prepare before the process runs, change each output before it is stored, and pub
 from pygeoapi_prefect.handlers.authenticated import AuthenticatedHandler
 from pygeoapi_prefect.handlers.common import CommonExecutionHandler
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
+from pygeoapi_prefect.handlers.multi_storage import MultiStorageHandler
 from pygeoapi_prefect.handlers.validated import ValidatedHandler
 from pygeoapi_prefect.handlers.workspace import WorkspaceHandler
 
@@ -16,6 +17,7 @@ __all__ = [
     "AuthenticatedHandler",
     "CommonExecutionHandler",
     "ExecutionHandler",
+    "MultiStorageHandler",
     "ValidatedHandler",
     "WorkspaceHandler",
 ]

@@ -78,7 +78,7 @@ def _flow_of_this_run() -> Flow[..., Any]:
             order,
             store,
             began=begin,
-            kept=lambda manifest: _leave(store, job_id, successful(manifest)),
+            kept=lambda manifest: _leave(store, job_id, successful(manifest, handled)),
             # the next attempt, if there is one, replaces it
             failed=lambda error: _leave(store, job_id, failed(error)),
             parameters=list(parameters),

@@ -127,7 +127,7 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
         if handled is not None:
             handled.set_environment()
         with nullcontext() if handled is None else handled.attempt():
-            return successful(execute_plain(processor, order, store, handled))
+            return successful(execute_plain(processor, order, store, handled), handled)
     from pygeoapi_prefect.process.engine import run_in_pool
 
     # Prefect's own configuration of logging replaces the handlers of the root logger when it is imported
@@ -139,7 +139,7 @@ def _execute(assignment: Assignment, store: ResultStore, channel: "_Channel") ->
     manifest = run_in_pool(
         processor, order, store, api_url=api_url, began=channel.flow_run, handled=handled, mask=channel.mask
     )
-    return successful(manifest)
+    return successful(manifest, handled)
 
 
 def _handled(order: JobOrder, processor: BaseProcessor, store: ResultStore, channel: "_Channel") -> "HandledJob | None":
