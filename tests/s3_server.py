@@ -16,9 +16,9 @@ REGION = "eu-central-1"
 KEY, SECRET = "an-access-key", "a-secret-access-key"
 
 
-def _is_up(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
-        return httpx.get(url).is_success
+        return httpx.get(url).status_code > 0
     except httpx.TransportError:
         return False
 
@@ -32,7 +32,7 @@ def s3_server(log: Path) -> Iterator[str]:
         server = subprocess.Popen(command, stdout=file, stderr=file)
     try:
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: _is_up(url), within=30, what="an answer of the S3 server")
+        eventually(lambda: answers(url), within=30, what="an answer of the S3 server")
         yield url
     finally:
         server.terminate()
