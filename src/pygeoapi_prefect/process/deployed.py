@@ -60,6 +60,7 @@ def _flow_of_this_run() -> Flow[..., Any]:
         mask = SecretMask(order.secrets)
         # to the end of the process, which runs nothing else
         mask.begin()
+        store = store.limited(order.max_output_bytes)
     except Exception as error:
         # also where Prefect loads the flow of a job that has ended, for its hooks
         return _unable(error, list(parameters))

@@ -32,6 +32,7 @@ class HandedOver:
         reference_limits: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has them.
         user: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
         secrets: Of the job.
+        max_output_bytes: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
     """
 
     job_id: str
@@ -42,6 +43,7 @@ class HandedOver:
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
     user: Mapping[str, Any] | None = None
     secrets: JobSecrets = field(default_factory=JobSecrets, repr=False)
+    max_output_bytes: int | None = None
 
     @staticmethod
     def folder_of(job_id: str) -> str:
@@ -80,6 +82,7 @@ class HandedOver:
             "has_secrets": bool(self.secrets),
             "reference_limits": dict(self.reference_limits),
             "user": self.user,
+            "max_output_bytes": self.max_output_bytes,
         }
         return json.dumps(order).encode()
 
@@ -107,4 +110,5 @@ def read_order(data: bytes, job_id: str, secrets: JobSecrets) -> JobOrder:
         reference_limits=order.get("reference_limits", {}),
         user=order.get("user"),
         access_token=secrets.access_token,
+        max_output_bytes=order.get("max_output_bytes"),
     )

@@ -23,6 +23,7 @@ class JobOrder:
         user: Who submitted the job, as :meth:`~pygeoapi_prefect.identity.User.to_json` gives it; None: nobody is
             known.
         access_token: Theirs, where the process keeps it for its handlers; else empty.
+        max_output_bytes: Of all outputs together; None: any number.
     """
 
     job_id: str
@@ -33,6 +34,7 @@ class JobOrder:
     reference_limits: Mapping[str, Any] = field(default_factory=dict)
     user: Mapping[str, Any] | None = None
     access_token: str = field(default="", repr=False)
+    max_output_bytes: int | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Stored values: small ones stand in the manifest, the others in files of their own."""
 
+import copy
 import io
 import json
 import logging
@@ -11,7 +12,7 @@ from typing import IO, Any, Literal
 
 import fsspec
 
-from pygeoapi_prefect.exceptions import ResultNotAvailableError, ResultStoreError
+from pygeoapi_prefect.exceptions import OutputTooLargeError, ResultNotAvailableError, ResultStoreError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -68,6 +69,32 @@ class ResultStore:
         self.options = dict(options or {})
         self._opened: tuple[Any, str] | None = None
         self._is_connected = False
+        self._max_bytes: int | None = None
+        self._sizes: dict[str, int] = {}
+
+    def limited(self, max_bytes: int | None) -> "ResultStore":
+        """The same store for one job, whose values have no more than so many bytes together; None: any number."""
+        limited = copy.copy(self)
+        limited._max_bytes, limited._sizes = max_bytes, {}
+        return limited
+
+    def count(self, location: str, size: int) -> None:
+        """
+        Count a value of a job. One that replaces another counts in its place.
+
+        Args:
+            location: Where the value stands, or would stand if it were large.
+            size: Bytes.
+
+        Raises:
+            OutputTooLargeError: The job has more than it may have.
+        """
+        self._sizes[location] = size
+        if self._max_bytes is not None and sum(self._sizes.values()) > self._max_bytes:
+            raise OutputTooLargeError(
+                f"The outputs of the job are larger than max_output_bytes, {self._max_bytes}: it failed at {location}",
+                user_msg=f"The outputs of this job are larger than the {self._max_bytes} bytes that it may store.",
+            )
 
     def write(self, folder: str, name: str, media_type: str, value: Any, form: Form) -> StoredValue:
         """
@@ -81,12 +108,14 @@ class ResultStore:
             form: What the value was before it was encoded.
 
         Raises:
+            OutputTooLargeError: The job may not store that much.
             ResultStoreError: The store cannot be written.
         """
         data = value if isinstance(value, bytes | bytearray | memoryview) else value.encode()
+        location = f"{folder}/{_safe(name)}"
+        self.count(location, len(data))
         if form != "binary" and len(data) <= INLINE_BYTES:
             return StoredValue(media_type, form, len(data), inline=json.loads(value) if form == "json" else value)
-        location = f"{folder}/{_safe(name)}"
         with self._writing(location) as file:
             file.write(data)
         return StoredValue(media_type, form, len(data), location=location)
@@ -95,16 +124,14 @@ class ResultStore:
         """
         Store what *source* holds, read in pieces: it may be larger than the memory.
 
-        The arguments are those of :meth:`write`, but for *source*, which is read to its end.
-
-        Raises:
-            ResultStoreError: The store cannot be written.
+        The arguments and errors are those of :meth:`write`, but for *source*, which is read to its end.
         """
         location = f"{folder}/{_safe(name)}"
         size = 0
         with self._writing(location) as file:
             while piece := source.read(_PIECE_BYTES):
                 size += len(piece)
+                self.count(location, size)
                 file.write(piece)
         return StoredValue(media_type, form, size, location=location)
 
@@ -116,6 +143,8 @@ class ResultStore:
             file_system.makedirs(path.rpartition("/")[0], exist_ok=True)
             with file_system.open(path, "wb") as file:
                 yield file
+        except OutputTooLargeError:
+            raise
         except Exception as error:
             raise ResultStoreError(
                 f"The result store {self.url} cannot be written: {error}. Check server.manager.output_dir, or "

@@ -82,6 +82,7 @@ class FlowRunTasks:
             reference_limits=asdict(self._settings.reference_limits),
             user=None if job.details.user is None else job.details.user.to_json(),
             secrets=job.secrets,
+            max_output_bytes=self._settings.max_output_bytes_of(job.process_id),
         )
         self._storage(api, process).put(handed_over.order_location, handed_over.order_json())
         if job.secrets:

@@ -136,6 +136,7 @@ class PoolJobs:
                 reference_limits=asdict(self._settings.reference_limits),
                 user=None if details.user is None else details.user.to_json(),
                 access_token=held.secrets.access_token,
+                max_output_bytes=self._settings.max_output_bytes_of(job.process_id),
             ),
             result_store=self._settings.output_dir,
             scratch=str(self.scratch_of(job.claim)),

@@ -112,7 +112,7 @@ def _run(
                 mask.add(secrets)
                 mask.begin()
                 job.callback(mask.end)
-            return do(assignment, store, channel)
+            return do(assignment, store.limited(assignment.order.max_output_bytes), channel)
         except JobStopped:
             return None
         except BaseException as error:
