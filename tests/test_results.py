@@ -392,3 +392,24 @@ def test_files_are_never_executable(tmp_path: Path) -> None:
         location = store_value(store, "job-1/1", name, "text/x-sh", value).location
         assert location is not None
         assert (tmp_path / "results" / location).stat().st_mode & 0o111 == 0
+
+
+@pytest.mark.parametrize(
+    "location", ["../secret", "job-1/../../secret", "/etc/hostname", "job-1/link", "job-1/folder/secret"]
+)
+def test_nothing_outside_of_the_store_is_read(tmp_path: Path, location: str) -> None:
+    """Neither by its path nor by a link that a flow has left in its folder, whichever way the value is read."""
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "results" / "job-1"
+    folder.mkdir(parents=True)
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "folder").symlink_to(tmp_path)
+    store = ResultStore(str(tmp_path / "results"))
+    for read in (
+        store.open,
+        store.get,
+        store.size,
+        lambda path: store.read(StoredValue("a/b", "binary", 6, location=path)),
+    ):
+        with pytest.raises(ResultNotAvailableError, match="leads out of"):
+            read(location)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Literal
 
 import fsspec
@@ -172,11 +173,11 @@ class ResultStore:
             ResultNotAvailableError: There is no such file, or *location* leads out of the store.
             ResultStoreError: The store cannot be read.
         """
-        if not is_inside(location):
-            raise ResultNotAvailableError(f"The location {location!r} leads out of the result store {self.url}")
         try:
-            file_system, root = self._open()
-            file: IO[bytes] = file_system.open(f"{root}/{location}", "rb")
+            file_system, path = self._reading(location)
+            file: IO[bytes] = file_system.open(path, "rb")
+        except ResultNotAvailableError:
+            raise
         except FileNotFoundError as error:
             raise ResultNotAvailableError(f"The stored value {location} is gone from {self.url}") from error
         except Exception as error:
@@ -208,8 +209,10 @@ class ResultStore:
             text = json.dumps(value.inline) if value.form == "json" else value.inline
             return str(text).encode()
         try:
-            file_system, root = self._open()
-            data: bytes = file_system.cat_file(f"{root}/{value.location}")
+            file_system, path = self._reading(value.location)
+            data: bytes = file_system.cat_file(path)
+        except ResultNotAvailableError:
+            raise
         except FileNotFoundError as error:
             raise ResultNotAvailableError(f"The stored value {value.location} is gone from {self.url}") from error
         except Exception as error:
@@ -324,6 +327,16 @@ class ResultStore:
         value = self.write(".check", "check", "application/octet-stream", b"check", "binary")
         self.read_bytes(value)
         self.delete(".check")
+
+    def _reading(self, location: str) -> tuple[Any, str]:
+        """The driver, and a location as it takes it. Raises ResultNotAvailableError: It leads out of the store."""
+        file_system, root = self._open()
+        path = f"{root}/{location}"
+        is_local = "file" in _protocols(file_system)
+        # whoever runs flows may put links into a folder, which the web process has other rights to follow
+        if not is_inside(location) or (is_local and not Path(path).resolve().is_relative_to(Path(root).resolve())):
+            raise ResultNotAvailableError(f"The location {location!r} leads out of the result store {self.url}")
+        return file_system, path
 
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:
