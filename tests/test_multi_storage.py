@@ -517,6 +517,12 @@ class TestOptions:
             "OTHER": "1",
         }
 
+    def test_buckets_of_users(self):
+        """A bucket that is named after the user is told by its name."""
+        handler = MultiStorageHandler({"lenv": {"job_id": "j", "process_id": "p", "user": {"subject": "ada"}}})
+        handler.options = {"stores": [{"name": "own", "url": "s3://of-{user}/x"}]}
+        assert handler.get_pod_env_vars()["PRIMARY_S3_BUCKET"] == "of-ada"
+
     def test_azure(self):
         """The driver is made from the options as they are, without a connection."""
         account = {"account_name": "acc", "account_key": base64.b64encode(b"key").decode()}

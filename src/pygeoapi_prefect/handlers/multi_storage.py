@@ -115,7 +115,7 @@ class MultiStorageHandler(CommonExecutionHandler):
             "AZURE_STORAGE_ACCOUNT": os.environ.get("AZURE_STORAGE_ACCOUNT"),
         }
         for store in reversed(self.stage_out_options.stores):
-            place, options = urlsplit(store.url), store.storage_options
+            place, options = urlsplit(filled_in(store.url, self.conf["lenv"])), store.storage_options
             if place.scheme in _S3:
                 client = options.get("client_kwargs") or {}
                 endpoint = options.get("endpoint_url") or client.get("endpoint_url")
