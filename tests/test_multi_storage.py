@@ -164,12 +164,17 @@ class TestFiles:
         left = {
             "image": {"href": "/somewhere/image", "mediaType": "image/png"},
             "text": {"href": "/somewhere/text", "mediaType": "text/plain"},
+            "other": {"href": "/somewhere/other", "mediaType": "text/plain"},
             "link": {"href": "https://example.org/image", "mediaType": "image/png"},
         }
         kept = {"image": f"{store.root}/{location}", "text": "text", "link": "https://example.org/image"}
+        # a text that only looks like the file of another job
+        kept["other"] = f"{store.root}/job-2/1/image"
+        store.write("job-2/1", "image", "image/png", PNG, "binary")
         job.run(left, kept)
         folder = tmp_path / "disk" / "job-1"
-        assert files_in(folder) == {"image.png", "text.txt", REPORT}
+        assert files_in(folder) == {"image.png", "text.txt", "other.txt", REPORT}
+        assert (folder / "other.txt").read_text() == kept["other"]
         assert ((folder / "image.png").read_bytes(), (folder / "text.txt").read_text()) == (PNG, "text")
 
     def test_a_stac_document_among_other_files(self, tmp_path):

@@ -215,7 +215,7 @@ class HandledJob:
     def message(self) -> str | None:
         """What handlers have left as the job's message, without secrets; None: nothing."""
         message = self._lenv.get("message")
-        return None if message in (None, "", MESSAGE_RUNNING) else self.masked(str(message))
+        return None if message in (None, "", MESSAGE_RUNNING) else self._mask.text(str(message))
 
     # ---------------------------------------------------------------- for handlers
 

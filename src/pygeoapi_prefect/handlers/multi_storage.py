@@ -181,8 +181,8 @@ class MultiStorageHandler(CommonExecutionHandler):
             yield from files_of(name, values, Path(self.conf["main"]["tmpPath"]))
         elif kept != values["href"]:
             # a flow left it somewhere, and it was taken into the result store
-            store = ResultStore(self.conf["main"]["tmpUrl"])
-            yield file_in_store(name, str(values["mediaType"]), kept, store)
+            store = self.result_store or ResultStore(self.conf["main"]["tmpUrl"])
+            yield file_in_store(name, str(values["mediaType"]), kept, store, self.conf["lenv"]["job_id"])
         # and what the process itself only links to is not its output
 
     def _report(self, staged: dict[str, dict[str, list[StagedFile]]]) -> None:

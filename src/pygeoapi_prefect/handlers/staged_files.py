@@ -15,7 +15,7 @@ from pygeoapi.util import json_serial
 from pygeoapi_prefect.handlers.storage_options import safe_name
 from pygeoapi_prefect.results.http_headers import OCTETS
 from pygeoapi_prefect.results.returns import UnusableReturnError
-from pygeoapi_prefect.results.store import ResultStore
+from pygeoapi_prefect.results.store import ResultStore, is_inside
 from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE, essence
 
 Values = Mapping[str, Any]
@@ -87,7 +87,7 @@ def files_of(output_id: str, values: Values, scratch: Path) -> Iterator[FileToSt
         yield _file(value, place, str(values["mediaType"]))
 
 
-def file_in_store(output_id: str, media_type: str, kept: Any, store: ResultStore) -> FileToStage:
+def file_in_store(output_id: str, media_type: str, kept: Any, store: ResultStore, job_id: str) -> FileToStage:
     """
     The file of an output that a flow has left somewhere, as it was taken into the result store.
 
@@ -96,6 +96,7 @@ def file_in_store(output_id: str, media_type: str, kept: Any, store: ResultStore
         media_type: Its media type.
         kept: Path or URL in the result store, or the value itself where that is small.
         store: The result store.
+        job_id: The job; a text that a client has made up may look like the path of a file of another one.
 
     Raises:
         ResultStoreError: The store cannot be read.
@@ -103,6 +104,8 @@ def file_in_store(output_id: str, media_type: str, kept: Any, store: ResultStore
     for root in (store.url.rstrip("/"), store.root):
         if isinstance(kept, str) and kept.startswith(f"{root}/"):
             location = kept[len(root) + 1 :]
+            if not (is_inside(location) and location.startswith(f"{job_id}/")):
+                continue
             place = safe_name(output_id) + _extension(media_type)
             return FileToStage(place, media_type, store.size(location), partial(store.open, location))
     values = {"value": kept, "mediaType": media_type}
