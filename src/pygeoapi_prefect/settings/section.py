@@ -53,8 +53,9 @@ def _below(annotation: Any, step: str | int) -> Any:
         if is_section(one):
             fields = {field.alias or name: field for name, field in one.model_fields.items()}
             return fields[str(step)].annotation
-        if get_args(one):
-            return get_args(one)[-1]
+        # that of tuple[X, ...] ends in an ellipsis
+        if items := [argument for argument in get_args(one) if argument is not Ellipsis]:
+            return items[-1]
     return annotation
 
 
