@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pygeoapi_prefect.exceptions import ConfigurationError
+from pygeoapi_prefect.jobs.records import JobSecrets
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
 from pygeoapi_prefect.settings import ManagerSettings, process_settings
 from serving import Server, running
@@ -37,9 +38,9 @@ class TestOutputs:
         """The limit travels with the job; an order that was written without one has none."""
         handed_over = HandedOver("job-1", "p", {}, {"inputs": {}}, "storage", max_output_bytes=5)
         data = handed_over.order_json()
-        assert read_order(data, "job-1", {}).max_output_bytes == 5
+        assert read_order(data, "job-1", JobSecrets()).max_output_bytes == 5
         old = {key: value for key, value in json.loads(data).items() if key != "max_output_bytes"}
-        assert read_order(json.dumps(old).encode(), "job-1", {}).max_output_bytes is None
+        assert read_order(json.dumps(old).encode(), "job-1", JobSecrets()).max_output_bytes is None
 
     def test_settings(self, tmp_path):
         """A process's own limit wins, in both directions; none is none, and zero is refused."""
