@@ -56,7 +56,8 @@ def test_a_long_preference_is_read_once(value):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    with running(Server(folder, front="gunicorn", manager={"max_request_bytes": 10_000})) as started:
+    limits = {"max_request_bytes": 10_000, "max_request_items": 2500}
+    with running(Server(folder, front="gunicorn", manager=limits)) as started:
         yield started
 
 
@@ -199,20 +200,37 @@ class TestBodies:
         [
             b'{"inputs": {"name": NaN}}',
             b'{"inputs": {"name": -Infinity}}',
-            b'{"inputs": {"name": ' + b"[" * 4000 + b"]" * 4000 + b"}}",
+            b'{"inputs": {"name": ' + b"[" * 2000 + b"]" * 2000 + b"}}",
             b'{"inputs": {"name": ' + b"9" * 5000 + b"}}",
             b'{"inputs": {"name": "\xff"}}',
             b"\xff\xfe",
             b"\x00",
+            b'{"inputs": {"name": "Ada"}, "inputs": {"name": "Bob"}}',
+            b'{"inputs": {"name": 1e999}}',
+            b'{"inputs": {"name": 1' + b"0" * 309 + b"}}",
         ],
-        ids=["nan", "infinity", "nested", "digits", "utf-8", "bom", "nul"],
+        ids=["nan", "infinity", "nested", "digits", "utf-8", "bom", "nul", "twice", "infinite", "beyond doubles"],
     )
     def test_no_json(self, server, body):
-        """What only some parsers take for JSON, or what breaks them, is a 400 problem."""
+        """What only some parsers take for JSON, or what breaks them, is a 400 problem that tells nothing of Python."""
         response = server.client.post(
             "/processes/hello-world/execution", content=body, headers={"Content-Type": "application/json"}
         )
-        assert_problem(response, 400)
+        assert not {"sys.", "codec", "recursion"} & set(assert_problem(response, 400)["detail"].split())
+
+    @pytest.mark.parametrize("depth", [200, 700, 900, 950, 980, 1000, 1100])
+    def test_nesting(self, server, depth):
+        """However deep it is, it is the client's mistake; also where the request has a key."""
+        body = b'{"inputs": {"name": ' + b"[" * depth + b"]" * depth + b"}}"
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "deep"}
+        response = server.client.post("/processes/hello-world/execution", content=body, headers=headers)
+        assert "nested too deeply" in assert_problem(response, 400)["detail"]
+
+    def test_many_items(self, server):
+        """More arrays and objects than the limit are 413, before any is made."""
+        body = b'{"inputs": {"name": [' + b"[]," * 2500 + b"0]}}"
+        problem = assert_problem(server.client.post("/processes/hello-world/execution", content=body), 413)
+        assert "more than 2500 arrays and objects" in problem["detail"]
 
 
 class TestInputs:

@@ -1,13 +1,17 @@
 """Laws of pygeoapi's fronts: the manager behaves alike under each, and to load it starts nothing."""
 
+import gzip
 import socket
 import subprocess
 import sys
+from http.client import HTTPResponse
 
 import pytest
 
 from pygeoapi_prefect.exceptions import OGC_EXCEPTIONS
 from serving import Server, assert_problem, eventually, running
+
+MAX_REQUEST_BYTES = 4_000_000
 
 
 @pytest.mark.parametrize("front", ["flask", "starlette", "django", "preload"])
@@ -16,7 +20,7 @@ def test_fronts_behave_alike(tmp_path, front):
     Before the first request there is no runner and no database; then both ways of execution, problems, pages and
     dismissal work under every front.
     """
-    server = Server(tmp_path, front=front, cors=True)
+    server = Server(tmp_path, front=front, cors=True, manager={"max_request_bytes": MAX_REQUEST_BYTES})
     try:
         server.start(wait=False)
         eventually(lambda: _listens(server.port), within=60)
@@ -67,6 +71,16 @@ def _assert_other_sites_may_ask(server: Server) -> None:
     assert answer.headers["access-control-expose-headers"] == "*"
 
 
+def refused(server: Server, path: str, header: str, body: bytes = b"") -> tuple[int, str]:
+    """Status and media type of the answer to a request whose body is not complete."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{header}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        answer = HTTPResponse(connection, method="POST")
+        answer.begin()
+        return answer.status, str(answer.headers["content-type"])
+
+
 def _assert_problems(server: Server) -> None:
     """Whoever answers, it is a problem document; nothing that a client sends is an error of the server's."""
     client = server.client
@@ -108,6 +122,14 @@ def _assert_problems(server: Server) -> None:
     assert_problem(client.post(execution, data={"inputs": "x"}), 415)
     three_megabytes = server.execute("hello-world", {"name": "x" * 3_000_000})
     assert three_megabytes.status_code == 200
+    compressed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert_problem(client.post(execution, content=gzip.compress(b"{}"), headers=compressed), 415)
+    # no byte of it was sent
+    assert refused(server, execution, f"Content-Length: {2 * MAX_REQUEST_BYTES}") == (413, "application/problem+json")
+    if server.front != "django":  # whose WSGI server takes no body without a length
+        chunk = b"%x\r\n%b\r\n" % (MAX_REQUEST_BYTES + 100_000, b" " * (MAX_REQUEST_BYTES + 100_000))
+        # its end was never sent
+        assert refused(server, execution, "Transfer-Encoding: chunked", chunk) == (413, "application/problem+json")
     # other resources are the host's
     other = client.get("/collections/nothing", params={"f": "json"}, follow_redirects=True)
     assert (other.status_code, other.headers["content-type"]) == (404, "application/json")

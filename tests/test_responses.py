@@ -350,7 +350,9 @@ class TestChoice:
 class TestHeaders:
     """What browsers may do with outputs."""
 
-    @pytest.mark.parametrize("media_type", [HTML, "Image/SVG+XML", "application/xml; x=y", "application/xhtml+xml"])
+    @pytest.mark.parametrize(
+        "media_type", [HTML, "Image/SVG+XML", "text/xsl", "application/xml; x=y", "application/xhtml+xml"]
+    )
     def test_active_content(self, store: ResultStore, media_type: str) -> None:
         """An output that a browser would run is no part of this site."""
         headers = answer(store, values(store, a=(media_type, "<svg/>")), {}).headers

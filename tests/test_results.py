@@ -1,6 +1,7 @@
 """What a return means, where it is stored, and what the client gets of it."""
 
 import base64
+import io
 import json
 from base64 import b64encode
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import fsspec
 import pytest
 
 from factories import SUCCESS, label, running
-from pygeoapi_prefect.exceptions import ResultNotAvailableError, ResultStoreError
+from pygeoapi_prefect.exceptions import OutputTooLargeError, ResultNotAvailableError, ResultStoreError
 from pygeoapi_prefect.jobs import JobStore, Outcome
 from pygeoapi_prefect.results import Response, ResultStore, StoredValue, respond, store_return
-from pygeoapi_prefect.results.returns import UnusableReturnError
+from pygeoapi_prefect.results.blocks import StorageBlock, store_location
+from pygeoapi_prefect.results.returns import UnusableReturnError, store_value
 from pygeoapi_prefect.results.store import INLINE_BYTES
 from pygeoapi_prefect.schemas import JobStatus
 
@@ -323,3 +325,91 @@ def test_a_check_leaves_nothing(store: ResultStore) -> None:
     """The store is tried by a file that is gone afterwards."""
     store.check()
     assert files_of(store) == []
+
+
+class TestLimits:
+    """A job stores no more than it may."""
+
+    def test_all_values_count(self, store: ResultStore) -> None:
+        """Small ones, large ones and files together; what goes beyond fails, and says how much there may be."""
+        limited = store.limited(INLINE_BYTES + 1000)
+        limited.write("job-1/1", "small", JSON, json.dumps("x" * 500), "json")
+        limited.write("job-1/1", "large", "image/png", bytes(INLINE_BYTES), "binary")
+        for write in (limited.write, limited.copy_in):
+            content = bytes(600) if write == limited.write else io.BytesIO(bytes(600))
+            with pytest.raises(OutputTooLargeError) as caught:
+                write("job-1/1", "more", "image/png", content, "binary")
+            assert str(INLINE_BYTES + 1000) in caught.value.client_message
+
+    def test_endless_files(self, store: ResultStore) -> None:
+        """A file is not read further than the limit."""
+
+        class Endless(io.RawIOBase):
+            given = 0
+
+            def read(self, count: int = -1) -> bytes:
+                self.given += count
+                return bytes(count)
+
+        source = Endless()
+        with pytest.raises(OutputTooLargeError):
+            store.limited(1000).copy_in("job-1/1", "endless", "a/b", source)
+        assert source.given <= 8 * 1024 * 1024
+
+    def test_a_value_that_replaces_another(self, store: ResultStore) -> None:
+        """A flow that is tried again stores its outputs again: they do not add up."""
+        limited = store.limited(1500)
+        for _ in range(3):
+            limited.write("job-1/1", "image", "image/png", bytes(1000), "binary")
+
+    def test_jobs_do_not_share_a_limit(self, store: ResultStore) -> None:
+        """What one job has stored does not count for the next; without a limit nothing does."""
+        for number in range(3):
+            store.limited(1000).write(f"job-{number}/1", "image", "image/png", bytes(1000), "binary")
+            store.limited(None).write(f"job-{number}/1", "image", "image/png", bytes(1000), "binary")
+
+    def test_files_of_a_flow_in_its_folder(self, tmp_path: Path) -> None:
+        """What a flow has stored there itself counts as well, though nothing is copied."""
+        own = tmp_path / "job-1" / "own.bin"
+        own.parent.mkdir()
+        own.write_bytes(bytes(INLINE_BYTES + 1))
+        limited = ResultStore(str(tmp_path)).limited(INLINE_BYTES)
+        with pytest.raises(OutputTooLargeError):
+            store_location(limited, "job-1", "job-1/1", "own", "a/b", str(own), block_of(tmp_path))
+
+
+def block_of(folder: Path) -> StorageBlock:
+    return StorageBlock.from_document("local-file-system/x", {"basepath": str(folder)})
+
+
+def test_files_are_never_executable(tmp_path: Path) -> None:
+    """Also where the process returned a file that is."""
+    script = tmp_path / "script.sh"
+    script.write_text("#!/bin/sh\n" + "#" * INLINE_BYTES)
+    script.chmod(0o777)
+    store = ResultStore(str(tmp_path / "results"))
+    for name, value in (("file", script), ("bytes", script.read_bytes()), ("text", script.read_text())):
+        location = store_value(store, "job-1/1", name, "text/x-sh", value).location
+        assert location is not None
+        assert (tmp_path / "results" / location).stat().st_mode & 0o111 == 0
+
+
+@pytest.mark.parametrize(
+    "location", ["../secret", "job-1/../../secret", "/etc/hostname", "job-1/link", "job-1/folder/secret"]
+)
+def test_nothing_outside_of_the_store_is_read(tmp_path: Path, location: str) -> None:
+    """Neither by its path nor by a link that a flow has left in its folder, whichever way the value is read."""
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "results" / "job-1"
+    folder.mkdir(parents=True)
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "folder").symlink_to(tmp_path)
+    store = ResultStore(str(tmp_path / "results"))
+    for read in (
+        store.open,
+        store.get,
+        store.size,
+        lambda path: store.read(StoredValue("a/b", "binary", 6, location=path)),
+    ):
+        with pytest.raises(ResultNotAvailableError, match="leads out of"):
+            read(location)

@@ -22,9 +22,10 @@ from pygeoapi_prefect import manager, ogcapi
 from pygeoapi_prefect.ogcapi import wrapping
 from pygeoapi_prefect.ogcapi.boundary import accepts, relative_path
 from pygeoapi_prefect.ogcapi.conformance import declared
-from pygeoapi_prefect.ogcapi.execution import _read_body
 from pygeoapi_prefect.ogcapi.fronts import allowed_methods, flask_handler, with_problems
+from pygeoapi_prefect.ogcapi.request_body import read_body
 from pygeoapi_prefect.schemas.problems import problem
+from pygeoapi_prefect.settings import ManagerSettings
 from serving import configuration
 
 OWNERS = [(owner, name) for owner, name, _, _ in wrapping._WRAPPERS] + [
@@ -73,6 +74,7 @@ def test_managers_may_be_made_while_requests_come(make_api):
 
     class Served:
         name = "pygeoapi_prefect.PrefectManager"
+        settings = ManagerSettings(connection="sqlite:///x", output_dir="x", data_dir=Path("x"))
 
         def start(self):
             """A runner is somebody else's matter."""
@@ -156,9 +158,10 @@ def test_what_is_said_to_be_compressed_is(make_api, monkeypatch):
 
 def test_an_empty_content_type_is_none(make_api):
     """Fronts differ in what they do with it; the body is taken for JSON as without the header."""
-    request = request_for(make_api(), "/processes/hello/execution", method="POST", data=b"{}")
+    api = make_api()
+    request = request_for(api, "/processes/hello/execution", method="POST", data=b"{}")
     request._headers = {"Content-Type": ""}
-    assert _read_body(request, 100) == {}
+    assert read_body(request, api.manager.settings) == {}
 
 
 def test_pages_of_other_origins_can_read_problems():

@@ -39,6 +39,8 @@ The errors of this package, in one tree. (``PrefectRefusedError`` and ``Unusable
     ├─ ResultStoreError 503
     ├─ JobSecretsLostError                          of a job that waited
     ├─ InvalidOutputsError 500                      the outputs of a job do not pass its checks
+    ├─ StageOutError 502
+    ├─ OutputTooLargeError 507
     └─ BackendUnavailableError (ProcessorExecuteError) 503
        ├─ IdentityProviderUnavailableError
        ├─ JobStoreUnavailableError
@@ -185,14 +187,14 @@ class MalformedRequestError(ExecutionRefusedError):
 
 
 class RequestTooLargeError(ExecutionRefusedError):
-    """The body is larger than ``server.manager.max_request_bytes``."""
+    """The body is larger than ``max_request_bytes``, or has more in it than ``max_request_items``."""
 
     http_status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     default_client_message = "The body of the request is too large. Give large inputs by reference."
 
 
 class UnsupportedMediaTypeError(ExecutionRefusedError):
-    """The body is something else than JSON."""
+    """The body is something else than JSON, or compressed."""
 
     http_status_code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     default_client_message = "An execute request is JSON: send it with 'Content-Type: application/json'."
@@ -444,6 +446,20 @@ class InvalidOutputsError(PygeoapiPrefectError):
     def __init__(self, violations: Iterable[str] = ()) -> None:
         self.violations = tuple(violations)
         super().__init__(user_msg=" ".join(self.violations) or None)
+
+
+class StageOutError(PygeoapiPrefectError):
+    """A store that must have the outputs of a job does not have them."""
+
+    http_status_code = HTTPStatus.BAD_GATEWAY
+    default_client_message = "The outputs could not be stored where they should be."
+
+
+class OutputTooLargeError(PygeoapiPrefectError):
+    """A job has more output than ``max_output_bytes`` lets it store."""
+
+    http_status_code = HTTPStatus.INSUFFICIENT_STORAGE
+    default_client_message = "The outputs of this job are larger than this server stores."
 
 
 class BackendUnavailableError(PygeoapiPrefectError, host.ProcessorExecuteError):

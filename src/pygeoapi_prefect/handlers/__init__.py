@@ -12,6 +12,7 @@ from pygeoapi_prefect.handlers.authenticated import AuthenticatedHandler
 from pygeoapi_prefect.handlers.common import CommonExecutionHandler
 from pygeoapi_prefect.handlers.contract import ExecutionHandler
 from pygeoapi_prefect.handlers.monitored import MonitoredHandler
+from pygeoapi_prefect.handlers.multi_storage import MultiStorageHandler
 from pygeoapi_prefect.handlers.validated import ValidatedHandler
 from pygeoapi_prefect.handlers.workspace import WorkspaceHandler
 
@@ -20,6 +21,7 @@ __all__ = [
     "CommonExecutionHandler",
     "ExecutionHandler",
     "MonitoredHandler",
+    "MultiStorageHandler",
     "StacHandler",
     "ValidatedHandler",
     "WorkspaceHandler",

@@ -36,10 +36,11 @@ class ExecutionHandler:
         conf: ``lenv``: ``job_id`` and ``usid``, ``process_id`` and ``Identifier``, ``inputs`` as the client sent them,
             each input by its own name as well where nothing else has that name, ``user`` (``issuer``, ``subject``,
             ``name``, ``roles``, ``groups`` and ``claims`` of who submitted the job, verified; None where nobody is
-            known), ``access_token`` (theirs, verified; only where a handler needs it and there is one), ``message``,
-            ``tool_logs``: the folder where external tools leave their log files, and ``declared_outputs``: ids of those
-            in the process description. ``main``: ``tmpPath``, the scratch folder, ``tmpUrl``, the URL of the result
-            store, and ``resultFolder``, the path below it of what the job stores. ``auth_env``: empty.
+            known), ``access_token`` (theirs, verified; only where a handler needs it and there is one), ``message``
+            (what a handler leaves there is the message of the successful job), ``tool_logs``: the folder where external
+            tools leave their log files, and ``declared_outputs``: ids of those in the process description. ``main``:
+            ``tmpPath``, the scratch folder, ``tmpUrl``, the URL of the result store, and ``resultFolder``, the path
+            below it of what the job stores. ``auth_env``: empty.
             ``additional_parameters``: what the handlers' :meth:`get_additional_parameters` gave, once
             :meth:`pre_execution_hook` has run.
         outputs: The requested outputs by id, each with what the request says of it; all that the process declares

@@ -90,6 +90,7 @@ class HandledJob:
         self._log = _KeptLog()
         self._tool_logs = Path()
         self._is_open = False
+        self._lenv: Mapping[str, Any] = {}
         self._stac_files: dict[str, str] = {}
         self._files_beside: dict[str, FilesBeside] = {}
         self._usage = usage or UsageMeter()
@@ -135,6 +136,7 @@ class HandledJob:
         self._tool_logs.mkdir(exist_ok=True)
         os.environ[TOOL_LOGS] = str(self._tool_logs)
         conf = self._conf(scratch)
+        self._lenv = conf["lenv"]
         made: list[ExecutionHandler] = []
         for settings, kind in zip(self._handlers, load_handlers(self._process_id, self._handlers), strict=True):
             create: Any = kind
@@ -228,6 +230,12 @@ class HandledJob:
         with self._hooks():
             self._chain.post(self._log.text, output, self._usage.report(), _tool_logs(self._tool_logs))
         return with_files(manifest, self._files_beside)
+
+    @property
+    def message(self) -> str | None:
+        """What handlers have left as the job's message, without secrets; None: nothing."""
+        message = self._lenv.get("message")
+        return None if message in (None, "", MESSAGE_RUNNING) else self._mask.text(str(message))
 
     # ---------------------------------------------------------------- for handlers
 

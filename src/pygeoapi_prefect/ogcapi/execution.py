@@ -1,26 +1,25 @@
 """Execute requests."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 
 from pygeoapi.api import API, APIRequest
 from pygeoapi.api.pubsub import publish_message
 
-from pygeoapi_prefect.exceptions import MalformedRequestError, RequestTooLargeError, UnsupportedMediaTypeError
+from pygeoapi_prefect.exceptions import MalformedRequestError
 from pygeoapi_prefect.jobs import IdempotencyKey, Job
 from pygeoapi_prefect.jobs.records import HIDDEN
 from pygeoapi_prefect.jobs.status_info import status_info
 from pygeoapi_prefect.ogcapi.boundary import Answer, json_answer, request_headers, within_boundary
 from pygeoapi_prefect.ogcapi.preferences import Preferences
+from pygeoapi_prefect.ogcapi.request_body import read_body, sorted_json
 from pygeoapi_prefect.ogcapi.results import answer_with, prefers_json
 from pygeoapi_prefect.results import Response
-from pygeoapi_prefect.schemas.media_types import JSON_MEDIA_TYPE, essence
 from pygeoapi_prefect.telemetry.tracing import request_span
 
 LOGGER = logging.getLogger(__name__)
@@ -28,7 +27,6 @@ LOGGER = logging.getLogger(__name__)
 MAX_KEY_CHARACTERS = 255
 
 _JOB_ID = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_JSON = re.compile(r"application/([a-z0-9.-]+\+)?json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def execute_process(original: Callable[..., Answer], api: API, request: APIReque
     """
     manager = api.manager
     manager.require_available(process_id)
-    body = _read_body(request, manager.settings.max_request_bytes)
+    body = read_body(request, manager.settings)
     with request_span(process_id, request_headers(request).get("traceparent")) as trace_parent:
         execution = manager.execute(
             process_id,
@@ -92,30 +90,6 @@ def _publish(api: API, process_id: str, job_id: str, content: Any) -> None:
             LOGGER.warning("message not published", extra={"action": "publish", "reason": str(error)})
 
 
-def _read_body(request: APIRequest, max_bytes: int) -> dict[str, Any]:
-    media_type = essence(request_headers(request).get("Content-Type") or JSON_MEDIA_TYPE)
-    if not _JSON.fullmatch(media_type):
-        raise UnsupportedMediaTypeError()
-    data = request.data
-    if len(data) > max_bytes:
-        raise RequestTooLargeError(
-            user_msg=f"The body of the request is larger than {max_bytes} bytes. Give large inputs by reference."
-        )
-    if not data:
-        raise MalformedRequestError(user_msg="The request has no body. It must be a JSON object, at least {}.")
-    try:
-        body = json.loads(data, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequestError(user_msg=f"The body of the request is no JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise MalformedRequestError()
-    return body
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
 def _proposed_job_id(body: Mapping[str, Any]) -> str | None:
     """``jobID``; ``job_id`` is what pygeoapi itself took once."""
     job_id = body.get("jobID", body.get("job_id"))
@@ -148,5 +122,5 @@ def _idempotency_key(
         )
     if isinstance(inputs := body.get("inputs"), Mapping):
         body = {**body, "inputs": {name: HIDDEN if name in hidden else value for name, value in inputs.items()}}
-    digest = hashlib.sha256(json.dumps([process_id, body], sort_keys=True).encode())
+    digest = hashlib.sha256(sorted_json([process_id, body]))
     return IdempotencyKey(key, digest.hexdigest())

@@ -20,13 +20,16 @@ import logging
 import re
 import sys
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 from pygeoapi.util import get_api_rules
 
+from pygeoapi_prefect.exceptions import RequestTooLargeError
 from pygeoapi_prefect.ogcapi.boundary import INTERNAL_ERROR, relative_path
 from pygeoapi_prefect.schemas.problems import MEDIA_TYPE, problem
+from pygeoapi_prefect.settings import ManagerSettings
 
 LOGGER = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ _DETAILS = {
     HTTPStatus.BAD_REQUEST: "The request cannot be read.",
     HTTPStatus.NOT_FOUND: "There is nothing at this address.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that method. 'Allow' names those that it takes.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: RequestTooLargeError.default_client_message,
     HTTPStatus.INTERNAL_SERVER_ERROR: INTERNAL_ERROR,
 }
 _REPLACED_HEADERS = ("content-type", "content-length", "content-encoding", "content-language", "etag", "last-modified")
@@ -269,12 +273,10 @@ def get_response(names: Collection[str]) -> Callable[..., Any]:
         methods = allowed_methods(relative)
         # no browser sends DELETE for another site without asking first, and execute requests are exempt anyway
         request._dont_enforce_csrf_checks = True
-        if request.method == "POST":
-            # max_request_bytes is the limit under every front, not Django's own of 2.5 MB
-            request._body = request.read()
-        if methods is None or request.method not in methods:
+        is_too_large = request.method == "POST" and not _reads_body(request, _max_request_bytes(manager))
+        if is_too_large or methods is None or request.method not in methods:
             # from within the middlewares: that of CORS answers preflights, and lets browsers read the refusal
-            request.urlconf = _refusing()
+            request.urlconf = _too_large() if is_too_large else _refusing()
         elif settings.APPEND_SLASH and _SLASHED.fullmatch(relative):
             request.path_info, request.path = f"{path}/", f"{request.path}/"
         response = original(handler, request)
@@ -283,6 +285,28 @@ def get_response(names: Collection[str]) -> Callable[..., Any]:
         return _django_response(response.status_code, path, dict(response.items()))
 
     return answer
+
+
+def _max_request_bytes(manager: Any) -> int:
+    return int(manager.get("max_request_bytes") or ManagerSettings.model_fields["max_request_bytes"].default)
+
+
+def _reads_body(request: Any, max_bytes: int) -> bool:
+    """Read the body of Django's request, whose own limit is 2.5 MB; False, where it is larger: then it is not used."""
+    length = str(request.META.get("CONTENT_LENGTH") or "")
+    if length.isdigit() and int(length) > max_bytes:
+        return False
+    request._body = request.read(max_bytes + 1)
+    return len(request._body) <= max_bytes
+
+
+@functools.cache
+def _too_large() -> Any:
+    """Routes of Django that answer 413 to every path."""
+    from django.http import HttpResponse
+    from django.urls import re_path
+
+    return (re_path("", lambda _: HttpResponse(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)),)
 
 
 @functools.cache
@@ -319,6 +343,36 @@ def is_for_processes(request: Any) -> bool:
     scope = getattr(request, "scope", None)
     path = scope["path"] if scope is not None else getattr(request, "path", "")
     return bool({"processes", "jobs"} & set(str(path).split("/")))
+
+
+def limit_body(request: Any, max_bytes: int) -> None:
+    """Let Flask's request read at most one byte more of its body, so that whoever has it knows a larger one."""
+    # it answers 413 to a greater length, but cuts off a body that has none: quietly, where the limit is
+    with suppress(AttributeError):  # from Flask 3.1 on; older ones read it whole
+        request.max_content_length = max_bytes + 1
+
+
+async def read_body(request: Any, max_bytes: int) -> None:
+    """
+    Read the body of Starlette's request.
+
+    Raises:
+        HTTPException: Of Starlette's, with 413: it is larger. Nothing more is read.
+    """
+    from starlette.exceptions import HTTPException
+
+    length = request.headers.get("content-length", "")
+    size, pieces = int(length) if length.isdigit() else 0, []
+    if size <= max_bytes:
+        size = 0
+        async for piece in request.stream():
+            size += len(piece)
+            if size > max_bytes:
+                break
+            pieces.append(piece)
+    if size > max_bytes:
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    request._body = b"".join(pieces)
 
 
 def refusal(front: str, error: Exception) -> Exception:

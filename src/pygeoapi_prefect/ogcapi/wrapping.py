@@ -189,12 +189,19 @@ def _start_managers() -> None:
         manager.start()
 
 
+def _max_request_bytes() -> int:
+    """A front does not say which API its request is for."""
+    with _lock:
+        limits: list[int] = [manager.settings.max_request_bytes for manager in _managers]
+    return max(limits)
+
+
 def _wrap_front(name: str) -> None:
     """
     Tell the managers of the first request of any kind: only a process that serves needs a runner.
 
     Mends: stock pygeoapi has no hook for "this process serves now"; a mere load of the manager is none. A request that
-    it cannot read is the server's error, and of several headers of one name it keeps one.
+    it cannot read is the server's error, and of several headers of one name it keeps one. It reads bodies of any size.
     """
     original = vars(APIRequest)[name]
 
@@ -211,6 +218,8 @@ def _wrap_front(name: str) -> None:
     def wrapped(cls: type[APIRequest], request: Any, supported_locales: Any) -> Any:
         _start_managers()
         try:
+            if name == "from_flask" and fronts.is_for_processes(request):
+                fronts.limit_body(request, _max_request_bytes())
             return with_headers(original.__func__(cls, request, supported_locales), request)
         except Exception as error:
             if not fronts.is_for_processes(request):
@@ -221,6 +230,8 @@ def _wrap_front(name: str) -> None:
     async def wrapped_async(cls: type[APIRequest], request: Any, supported_locales: Any) -> Any:
         _start_managers()
         try:
+            if fronts.is_for_processes(request):
+                await fronts.read_body(request, _max_request_bytes())
             return with_headers(await original.__func__(cls, request, supported_locales), request)
         except Exception as error:
             if not fronts.is_for_processes(request):

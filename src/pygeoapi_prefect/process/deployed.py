@@ -64,6 +64,7 @@ def _flow_of_this_run() -> Flow[..., Any]:
         mask = SecretMask(order.secrets)
         # to the end of the process, which runs nothing else
         mask.begin()
+        store = store.limited(order.max_output_bytes)
     except Exception as error:
         # also where Prefect loads the flow of a job that has ended, for its hooks
         return _unable(error, list(parameters))
@@ -91,7 +92,7 @@ def _flow_of_this_run() -> Flow[..., Any]:
             order,
             store,
             began=begin,
-            kept=lambda manifest: leave(successful(manifest)),
+            kept=lambda manifest: leave(successful(manifest, handled)),
             # the next attempt, if there is one, replaces it
             failed=lambda error: leave(failed(error)),
             parameters=list(parameters),

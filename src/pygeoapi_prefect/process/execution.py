@@ -130,9 +130,12 @@ def _handled_pair(
     return handled.output(WHOLE, media_type, value)
 
 
-def successful(manifest: Mapping[str, Any]) -> Outcome:
-    """The outcome of a job whose result was stored."""
-    return Outcome(JobStatus.SUCCESSFUL, MESSAGE_SUCCESSFUL, media_type=media_type_of(manifest), result=manifest)
+def successful(manifest: Mapping[str, Any], handled: "HandledJob | None" = None) -> Outcome:
+    """The outcome of a job whose result was stored. *handled*: the job with its handlers, which may have a message."""
+    message = handled and handled.message
+    return Outcome(
+        JobStatus.SUCCESSFUL, message or MESSAGE_SUCCESSFUL, media_type=media_type_of(manifest), result=manifest
+    )
 
 
 def failed(error: BaseException) -> Outcome:

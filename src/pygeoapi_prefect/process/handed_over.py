@@ -34,6 +34,7 @@ class HandedOver:
         secrets: Of the job.
         trace_parent: Likewise.
         created: Likewise.
+        max_output_bytes: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
     """
 
     job_id: str
@@ -46,6 +47,7 @@ class HandedOver:
     secrets: JobSecrets = field(default_factory=JobSecrets, repr=False)
     trace_parent: str | None = None
     created: str | None = None
+    max_output_bytes: int | None = None
 
     @staticmethod
     def folder_of(job_id: str) -> str:
@@ -86,6 +88,7 @@ class HandedOver:
             "user": self.user,
             "trace_parent": self.trace_parent,
             "created": self.created,
+            "max_output_bytes": self.max_output_bytes,
         }
         return json.dumps(order).encode()
 
@@ -115,4 +118,5 @@ def read_order(data: bytes, job_id: str, secrets: JobSecrets) -> JobOrder:
         access_token=secrets.access_token,
         trace_parent=order.get("trace_parent"),
         created=order.get("created"),
+        max_output_bytes=order.get("max_output_bytes"),
     )

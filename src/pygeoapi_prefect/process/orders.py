@@ -26,6 +26,7 @@ class JobOrder:
         access_token: Theirs, where the process keeps it for its handlers; else empty.
         trace_parent: The span that the job belongs to. Source: W3C Trace Context, ``traceparent``.
         created: When the job was accepted, in ISO 8601.
+        max_output_bytes: Of all outputs together; None: any number.
     """
 
     job_id: str
@@ -38,6 +39,7 @@ class JobOrder:
     access_token: str = field(default="", repr=False)
     trace_parent: str | None = None
     created: str | None = None
+    max_output_bytes: int | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:

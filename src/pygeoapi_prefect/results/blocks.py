@@ -121,6 +121,7 @@ def store_location(
         if source_store is not None and source_store.root == store.root and path.startswith(f"{job_id}/"):
             size = store.size(path)
             if size > INLINE_BYTES:
+                store.count(path, size)
                 return StoredValue(media_type, "binary", size, location=path)
         with source_store.open(path) if source_store is not None else _open(path) as source:
             head = source.read(INLINE_BYTES + 1)

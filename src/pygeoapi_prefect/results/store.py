@@ -1,5 +1,6 @@
 """Stored values: small ones stand in the manifest, the others in files of their own."""
 
+import copy
 import io
 import json
 import logging
@@ -7,11 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Literal
 
 import fsspec
 
-from pygeoapi_prefect.exceptions import ResultNotAvailableError, ResultStoreError
+from pygeoapi_prefect.exceptions import OutputTooLargeError, ResultNotAvailableError, ResultStoreError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -68,6 +70,32 @@ class ResultStore:
         self.options = dict(options or {})
         self._opened: tuple[Any, str] | None = None
         self._is_connected = False
+        self._max_bytes: int | None = None
+        self._sizes: dict[str, int] = {}
+
+    def limited(self, max_bytes: int | None) -> "ResultStore":
+        """The same store for one job, whose values have no more than so many bytes together; None: any number."""
+        limited = copy.copy(self)
+        limited._max_bytes, limited._sizes = max_bytes, {}
+        return limited
+
+    def count(self, location: str, size: int) -> None:
+        """
+        Count a value of a job. One that replaces another counts in its place.
+
+        Args:
+            location: Where the value stands, or would stand if it were large.
+            size: Bytes.
+
+        Raises:
+            OutputTooLargeError: The job has more than it may have.
+        """
+        self._sizes[location] = size
+        if self._max_bytes is not None and sum(self._sizes.values()) > self._max_bytes:
+            raise OutputTooLargeError(
+                f"The outputs of the job are larger than max_output_bytes, {self._max_bytes}: it failed at {location}",
+                user_msg=f"The outputs of this job are larger than the {self._max_bytes} bytes that it may store.",
+            )
 
     def write(self, folder: str, name: str, media_type: str, value: Any, form: Form) -> StoredValue:
         """
@@ -81,12 +109,14 @@ class ResultStore:
             form: What the value was before it was encoded.
 
         Raises:
+            OutputTooLargeError: The job may not store that much.
             ResultStoreError: The store cannot be written.
         """
         data = value if isinstance(value, bytes | bytearray | memoryview) else value.encode()
+        location = f"{folder}/{_safe(name)}"
+        self.count(location, len(data))
         if form != "binary" and len(data) <= INLINE_BYTES:
             return StoredValue(media_type, form, len(data), inline=json.loads(value) if form == "json" else value)
-        location = f"{folder}/{_safe(name)}"
         with self._writing(location) as file:
             file.write(data)
         return StoredValue(media_type, form, len(data), location=location)
@@ -95,10 +125,7 @@ class ResultStore:
         """
         Store what *source* holds, read in pieces: it may be larger than the memory.
 
-        The arguments are those of :meth:`write`, but for *source*, which is read to its end.
-
-        Raises:
-            ResultStoreError: The store cannot be written.
+        The arguments and errors are those of :meth:`write`, but for *source*, which is read to its end.
         """
         return self.copy_to(f"{folder}/{_safe(name)}", media_type, form, source)
 
@@ -115,6 +142,7 @@ class ResultStore:
         with self._writing(location) as file:
             while piece := source.read(_PIECE_BYTES):
                 size += len(piece)
+                self.count(location, size)
                 file.write(piece)
         return StoredValue(media_type, form, size, location=location)
 
@@ -126,6 +154,8 @@ class ResultStore:
             file_system.makedirs(path.rpartition("/")[0], exist_ok=True)
             with file_system.open(path, "wb") as file:
                 yield file
+        except OutputTooLargeError:
+            raise
         except Exception as error:
             raise ResultStoreError(
                 f"The result store {self.url} cannot be written: {error}. Check server.manager.output_dir, or "
@@ -158,11 +188,11 @@ class ResultStore:
             ResultNotAvailableError: There is no such file, or *location* leads out of the store.
             ResultStoreError: The store cannot be read.
         """
-        if not is_inside(location):
-            raise ResultNotAvailableError(f"The location {location!r} leads out of the result store {self.url}")
         try:
-            file_system, root = self._open()
-            file: IO[bytes] = file_system.open(f"{root}/{location}", "rb")
+            file_system, path = self._reading(location)
+            file: IO[bytes] = file_system.open(path, "rb")
+        except ResultNotAvailableError:
+            raise
         except FileNotFoundError as error:
             raise ResultNotAvailableError(f"The stored value {location} is gone from {self.url}") from error
         except Exception as error:
@@ -194,8 +224,10 @@ class ResultStore:
             text = json.dumps(value.inline) if value.form == "json" else value.inline
             return str(text).encode()
         try:
-            file_system, root = self._open()
-            data: bytes = file_system.cat_file(f"{root}/{value.location}")
+            file_system, path = self._reading(value.location)
+            data: bytes = file_system.cat_file(path)
+        except ResultNotAvailableError:
+            raise
         except FileNotFoundError as error:
             raise ResultNotAvailableError(f"The stored value {value.location} is gone from {self.url}") from error
         except Exception as error:
@@ -310,6 +342,16 @@ class ResultStore:
         value = self.write(".check", "check", "application/octet-stream", b"check", "binary")
         self.read_bytes(value)
         self.delete(".check")
+
+    def _reading(self, location: str) -> tuple[Any, str]:
+        """The driver, and a location as it takes it. Raises ResultNotAvailableError: It leads out of the store."""
+        file_system, root = self._open()
+        path = f"{root}/{location}"
+        is_local = "file" in _protocols(file_system)
+        # whoever runs flows may put links into a folder, which the web process has other rights to follow
+        if not is_inside(location) or (is_local and not Path(path).resolve().is_relative_to(Path(root).resolve())):
+            raise ResultNotAvailableError(f"The location {location!r} leads out of the result store {self.url}")
+        return file_system, path
 
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:

@@ -84,6 +84,7 @@ class FlowRunTasks:
             secrets=job.secrets,
             trace_parent=job.details.trace_parent,
             created=job.details.job.created.isoformat(),
+            max_output_bytes=self._settings.max_output_bytes_of(job.process_id),
         )
         self._storage(api, process).put(handed_over.order_location, handed_over.order_json())
         if job.secrets:

@@ -148,6 +148,7 @@ class PoolJobs:
                 access_token=held.secrets.access_token,
                 trace_parent=details.trace_parent,
                 created=job.created.isoformat(),
+                max_output_bytes=self._settings.max_output_bytes_of(job.process_id),
             ),
             result_store=self._settings.output_dir,
             scratch=str(self.scratch_of(job.claim)),

@@ -120,7 +120,7 @@ def _run(
                 mask.add(secrets)
                 mask.begin()
                 job.callback(mask.end)
-            return do(assignment, store, channel)
+            return do(assignment, store.limited(assignment.order.max_output_bytes), channel)
         except JobStopped:
             return None
         except BaseException as error:
@@ -140,7 +140,7 @@ def _executed(order: JobOrder, api_url: str | None, store: ResultStore, channel:
         if handled is not None:
             handled.set_environment()
         with nullcontext() if handled is None else handled.attempt():
-            return successful(execute_plain(processor, order, store, handled))
+            return successful(execute_plain(processor, order, store, handled), handled)
     from pygeoapi_prefect.process.engine import run_in_pool
 
     # Prefect's own configuration of logging replaces the handlers of the root logger when it is imported
@@ -151,7 +151,7 @@ def _executed(order: JobOrder, api_url: str | None, store: ResultStore, channel:
     manifest = run_in_pool(
         processor, order, store, api_url=api_url, began=channel.flow_run, handled=handled, mask=channel.mask
     )
-    return successful(manifest)
+    return successful(manifest, handled)
 
 
 def _handled(order: JobOrder, processor: BaseProcessor, store: ResultStore, channel: "_Channel") -> "HandledJob | None":

@@ -54,6 +54,8 @@ class ManagerSettings(Section):
         max_waiting: Jobs that may wait; one more is refused with 503.
         max_waiting_per_user: Jobs of one user that may wait; one more is refused with 429. None: no limit of its own.
         max_request_bytes: Size of an execute request; a larger one is refused with 413.
+        max_request_items: Arrays and objects in an execute request; one with more is refused with 413.
+        max_output_bytes: Of all outputs of a job together, where its process does not say otherwise; None: any number.
         sync_timeout: Seconds that a synchronous request is waited for.
         max_sync_waits: Synchronous requests that one web process waits for at once; None: half its threads.
         lease: Seconds after its last renewal at which a runner counts as lost.
@@ -94,6 +96,8 @@ class ManagerSettings(Section):
     max_waiting: int = Field(default=1000, ge=1)
     max_waiting_per_user: int | None = Field(default=None, ge=1)
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
+    max_request_items: int = Field(default=1_000_000, ge=1)
+    max_output_bytes: int | None = Field(default=None, ge=1)
     sync_timeout: float = Field(default=20, ge=0)
     max_sync_waits: int | None = Field(default=None, ge=1)
     lease: float = Field(default=15, ge=1)
@@ -200,6 +204,10 @@ class ManagerSettings(Section):
     def reference_limits(self) -> ReferenceLimits:
         """What the place where a job runs has to know of them."""
         return ReferenceLimits(self.allowed_hosts, self.reference_max_bytes, self.reference_timeout)
+
+    def max_output_bytes_of(self, process_id: str) -> int | None:
+        """Of all outputs together of a job of that process; None: any number."""
+        return self.process(process_id).max_output_bytes or self.max_output_bytes
 
     def process(self, process_id: str) -> ProcessSettings:
         """The settings of a process; the defaults for one that is no longer configured."""

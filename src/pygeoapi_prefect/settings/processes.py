@@ -101,6 +101,7 @@ class ProcessSettings(Section):
         isolation: ``fork``: a warm pool worker. ``spawn``: a pool worker with an interpreter of its own, for code that
             does not survive a fork.
         time_limit: Seconds that a job may run before it is stopped and failed; None for no limit.
+        max_output_bytes: Of all outputs of a job together; None: the manager's.
         rerun_lost: Whether a job whose runner was lost is run again from the start instead of failed.
         validate_inputs: Whether inputs are held against the process description before a job is made.
         dask_addresses: Where jobs may connect to when their inputs choose a Dask cluster; ``*`` stands for any text
@@ -120,6 +121,7 @@ class ProcessSettings(Section):
     max_running: int | None = Field(default=None, ge=1)
     isolation: Literal["fork", "spawn"] = "fork"
     time_limit: float | None = Field(default=None, gt=0)
+    max_output_bytes: int | None = Field(default=None, ge=1)
     rerun_lost: bool = False
     validate_inputs: bool = True
     dask_addresses: tuple[Annotated[str, Field(pattern=DASK_ADDRESS_RULE)], ...] = ()

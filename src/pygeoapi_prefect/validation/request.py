@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from math import isfinite
+from sys import float_info
 from typing import Any, Final
 
 from pygeoapi_prefect.exceptions import InvalidInputsError, MissingJobParameterError, Violation
@@ -13,6 +14,9 @@ from pygeoapi_prefect.validation.sentences import Step, listed, pointer, shorten
 
 MAX_DEPTH: Final = 100
 """Arrays and objects within each other in a request. Below what any part of Python recurses into without failing."""
+
+_LARGEST: Final = int(float_info.max)
+"""What is beyond it becomes infinite, or fails, wherever somebody computes with it."""
 
 
 class RequestValidator:
@@ -88,7 +92,7 @@ class RequestValidator:
                 for step, value in container.items() if isinstance(container, dict) else enumerate(container):
                     if isinstance(value, dict | list):
                         below.append(((*path, step), value))
-                    elif isinstance(value, float) and not isfinite(value):
+                    elif isinstance(value, float | int) and not _is_finite(value):
                         place = self._shown((*path, step))
                         yield Violation(pointer(place), f"{_named(place)} must be a finite number.")
             if not below:
@@ -174,12 +178,19 @@ def _is_writable(body: Any) -> bool:
                 if type(value) is float:
                     if not isfinite(value):
                         return False
+                elif type(value) is int:
+                    if not -_LARGEST <= value <= _LARGEST:
+                        return False
                 elif type(value) is list or type(value) is dict:
                     below.append(value)
         if not below:
             return True
         level = below
     return False
+
+
+def _is_finite(number: float | int) -> bool:
+    return isfinite(number) if isinstance(number, float) else -_LARGEST <= number <= _LARGEST
 
 
 def _named(path: tuple[Step, ...]) -> str:
