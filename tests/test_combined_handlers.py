@@ -1,6 +1,7 @@
 """Laws of the ready-made handlers around one job: each does its part, whatever their order."""
 
 import json
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from handled_here import JOB_ID, Returns, execute_here
+from prefect_worker import PrefectWorker
 from pygeoapi_prefect.handlers import (
     MonitoredHandler,
     MultiStorageHandler,
@@ -19,8 +21,11 @@ from pygeoapi_prefect.handlers import (
 )
 from pygeoapi_prefect.handlers.stac_validation import validate_stac
 from pygeoapi_prefect.handlers.workspace_client import WorkspaceClient
+from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
+from serving import Server, running
 from workspace_api import workspace_api
 
+TERRAIN = Path(__file__).parents[1] / "examples" / "terrain"
 PACKAGE = "pygeoapi_prefect.handlers"
 TOKEN = "token of ada"
 ADA = {"issuer": "https://issuer", "subject": "ada", "name": "ada", "roles": [], "groups": [], "claims": {}}
@@ -224,7 +229,7 @@ class TestOneClass:
         outcome = execute_here(tmp_path, handlers, returns, **given)
         assert outcome.status.value == "successful", outcome.message
         before = ["combined pre", "workflow.started", "inputs validated", "authenticated", "workspace"]
-        assert NOTED == [*before, "combined post", "outputs validated", "registered", "workflow.completed"]
+        assert [*before, "combined post", "outputs validated", "registered", "workflow.completed"] == NOTED
         assert [one["url"] for one in api.registered["ws-ada"].values()] == [catalogue["href"]]
 
     def test_what_a_workspace_can_find(self, api, tmp_path):
@@ -252,3 +257,90 @@ class TestRulesForStac:
         returns = Returns(lambda _: ("image/tiff", write_raster(tmp_path / "scratch" / "slope.tif").read_bytes()))
         outcome = execute_here(tmp_path, handlers if stac_is_outside else handlers[::-1], returns)
         assert outcome.message == "The output 'result' must have the member 'nope' at #."
+
+
+@pytest.fixture
+def worked(tmp_path):
+    """A server with processes in the pool and on a work pool, each with all handlers that need no user."""
+    archive = tmp_path / "archive"
+    handlers = [
+        named("MonitoredHandler"),
+        named("StacHandler", stac={"outputs": ["raster"], "datetime": TIME, "public_url": "https://files.example.org"}),
+        named("MultiStorageHandler", stores=[{"name": "archive", "url": str(archive)}]),
+        named("ValidatedHandler", stac_outputs=["raster"], rules={"statistics": {"ranges": {"/max": [0, 90]}}}),
+    ]
+    on_the_pool = {"deployment": {"work_pool": "test-pool"}}
+    plain = {"name": "terrain.TerrainProcessor"}
+    of_flow = {"flow": "raster_flows:slope"}
+    processors = {
+        "plain": {**plain, "prefect": {"handlers": handlers}},
+        "plain-deployed": {**plain, "prefect": {"handlers": handlers, **on_the_pool}},
+        "flow": {"name": "pygeoapi_prefect.FlowProcessor", "prefect": {**of_flow, "handlers": handlers}},
+        "flow-deployed": {
+            "name": "pygeoapi_prefect.FlowProcessor",
+            "prefect": {**of_flow, "handlers": handlers, **on_the_pool},
+        },
+    }
+    (tmp_path / "raster_flows.py").write_text(RASTER_FLOW)
+    path = os.pathsep.join(filter(None, [str(TERRAIN), str(tmp_path), os.environ.get("PYTHONPATH")]))
+    with LocalPrefectServer(tmp_path / "prefect") as prefect:
+        prefect.wait_until_healthy(90)
+        api_url = prefect.connection.api_url
+        server = Server(
+            tmp_path / "served",
+            processors=processors,
+            environment={"PREFECT_API_URL": api_url, "PYTHONPATH": path},
+        )
+        told = server.cli("plugins", "prefect", "deploy", "plain-deployed", "flow-deployed", check=False)
+        assert told.returncode == 0, told.stdout + told.stderr
+        worker = PrefectWorker(api_url, "test-pool", tmp_path / "worker", {"PYTHONPATH": path}).start()
+        try:
+            with running(server):
+                yield server, archive
+        finally:
+            worker.stop()
+
+
+RASTER_FLOW = """
+from pathlib import Path
+from typing import Any, TypedDict
+import tempfile
+
+from prefect import flow
+
+from pygeoapi_prefect.process.types import BBox
+from terrain import TerrainProcessor
+
+
+class Slope(TypedDict):
+    statistics: dict[str, Any]
+    raster: Path
+
+
+@flow
+def slope(bbox: BBox) -> Slope:
+    inputs = {"bbox": [bbox.west, bbox.south, bbox.east, bbox.north]}
+    processor = TerrainProcessor({"name": "terrain"})
+    path = Path(tempfile.gettempdir()) / "slope.tif"
+    path.write_bytes(processor.execute(inputs, ["raster"])[1])
+    return {"statistics": processor.execute(inputs, ["statistics"])[1], "raster": path}
+"""
+
+
+@pytest.mark.soak
+def test_everywhere(worked):
+    """Handlers do the same for plain processors and for flows, in the pool and in deployments."""
+    server, archive = worked
+    inputs = {"bbox": [-84.30, 36.16, -84.16, 36.25]}
+    jobs = {name: server.submit(name, inputs, response="document") for name in server.processors}
+    for name, job_id in jobs.items():
+        job = server.wait_for(job_id, within=180)
+        assert job["status"] == "successful", (name, job)
+        item = archive / job_id / "raster" / "item.json"
+        assert len(followed(item)) == 2, name
+        assert validate_stac(str(item)) == []
+        report = json.loads((archive / job_id / "_replication.json").read_text())
+        assert set(report["outputs"]) == {"raster", "statistics"}
+        found = server.results(job_id).json()
+        assert found["statistics"]["cells"] > 1000 if "cells" in found["statistics"] else found["statistics"]["value"]
+        assert found["raster"]["value"]["assets"]["data"]["href"].startswith(f"https://files.example.org/{job_id}/")

@@ -1,10 +1,10 @@
 """
 Everything at once: slope of real terrain, for a known user, checked, archived, published and registered.
 
-``python examples/handlers/full_featured.py`` plays the identity provider, starts a workspace API, an S3 server and a STAC
-API on 127.0.0.1, serves ``full_featured.yml``, executes a job of Ada that passes and one that breaks a rule, and shows
-where the results are. It needs the extras ``examples``, ``stac`` and ``storage``, ``moto[server]``, and the packages
-``stac-fastapi.api`` and ``stac-fastapi.extensions``.
+``python examples/handlers/full_featured.py`` plays the identity provider, starts a workspace API, an S3 server and a
+STAC API on 127.0.0.1, serves ``full_featured.yml``, executes a job of Ada that passes and one that breaks a rule, and
+shows where the results are. It needs the extras ``examples``, ``stac`` and ``storage``, ``moto[server]``, and the
+packages ``stac-fastapi.api`` and ``stac-fastapi.extensions``.
 """
 
 import tempfile

@@ -57,7 +57,8 @@ class StacHandler(CommonExecutionHandler):
 
     Attributes:
         stac_hrefs: By output id, where others find its document: below ``public_url`` if there is one, else in the
-            result store, or where another handler has put it instead. Handlers beside this one find them in ``conf["lenv"]["stac_hrefs"]``.
+            result store, or where another handler has put it instead. Handlers beside this one find them in
+            ``conf["lenv"]["stac_hrefs"]``.
     """
 
     own_options: ClassVar[type[HandlerOptions]] = StacOptions
