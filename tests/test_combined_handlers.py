@@ -1,5 +1,6 @@
 """Laws of the ready-made handlers around one job: each does its part, whatever their order."""
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -144,6 +145,22 @@ class TestStacInStores:
         assert "files" not in outcome.result
         assert [one["url"] for one in api.registered["ws-ada"].values()] == [link]
         assert followed(tmp_path / "disk" / JOB_ID / "result" / "item.json") == {"item.json", "result.tif"}
+
+    def test_published_links(self, tmp_path, monkeypatch):
+        """With a link the STAC API is told where the store has the raster: the result store has nothing."""
+        monkeypatch.syspath_prepend(str(TERRAIN.parent / "handlers"))
+        public = "https://files.example.org/archive"
+        store = {"name": "disk", "url": str(tmp_path / "disk"), "public_url": public}
+        returns = Returns(lambda _: ("image/tiff", write_raster(tmp_path / "scratch" / "slope.tif").read_bytes()))
+        with importlib.import_module("stac_api").serving_api() as (url, catalogue):
+            publish = {"url": url, "server_url": "https://ogc.example.org"}
+            stac = {"datetime": TIME, "collection": {"id": "slope"}, "publish": publish}
+            handlers = [here("StacThenStores", stac=stac, stores=[store], link="disk")]
+            outcome = execute_here(tmp_path, handlers, returns)
+        assert outcome.status.value == "successful", outcome.message
+        [item] = catalogue.items["slope"].values()
+        assert item["assets"]["data"]["href"] == f"{public}/{JOB_ID}/result/result.tif"
+        assert (tmp_path / "disk" / JOB_ID / "result" / "result.tif").is_file()
 
 
 NOTED = []
