@@ -373,7 +373,8 @@ def test_the_document_says_which_operations_need_a_token(tmp_path, issuer):
         restricted: ("need", True),
         ("/jobs", "get"): ("need", False),
         ("/jobs/{jobId}", "get"): ("need", False),
-        ("/jobs/{jobId}", "delete"): ("need", False),
+        # of a job that is shared
+        ("/jobs/{jobId}", "delete"): ("need", True),
         ("/jobs/{jobId}/results", "get"): ("need", False),
     }
     assert {key: need for key, (need, _) in found["closed"].items()} == dict.fromkeys(found["default"], "need")
