@@ -35,9 +35,7 @@ class DescribingManager(Protocol):
     def get_processor(self, process_id: str) -> BaseProcessor: ...
 
 
-def complete(
-    document: dict[str, Any], manager: DescribingManager, locale: Any, *, limits_users: bool = False
-) -> None:
+def complete(document: dict[str, Any], manager: DescribingManager, locale: Any, *, limits_users: bool = False) -> None:
     """
     Put our paths in place of pygeoapi's.
 
