@@ -1,6 +1,6 @@
 # make demo   set up, serve the terrain example, execute it, and go on serving until Ctrl-C (ARGS=--once: then end)
 # make test   set up, check code and types, build the docs, and run all tests but the longest
-# make audit  hold the pinned versions against known vulnerabilities, and the code against security rules; needs the network
+# make audit  look for known vulnerabilities in the pinned versions (needs the network), and for risky code
 # make soak   run the longest tests: what happens when databases, Prefect, workers and clusters are away or killed
 
 PYTHON ?= $(shell for p in python3.12 python3.13 python3; do \
