@@ -82,6 +82,7 @@ class WrappedManager(Protocol):
         base_url: str | None = None,
         prefers_json: bool = False,
         outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Sequence[str]] | None = None,
     ) -> Response: ...
     def execute(
         self,
