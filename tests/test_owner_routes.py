@@ -356,6 +356,17 @@ def test_a_signed_link_cannot_be_renewed(service: Service) -> None:
     assert int(dict(parse_qsl(urlsplit(own.json()["links"][0]["href"]).query))["expires"]) > time.time() + 3500
 
 
+def test_no_cache_keeps_what_is_a_users(service: Service) -> None:
+    """Requests by signed links have no header Authorization, by which caches know what is not for everybody."""
+    path, query = link_of(service)
+    job_path = path.removesuffix("/results")
+    answers = [service.request("GET", target, "ann") for target in (job_path, f"{job_path}?f=html", path, "/jobs")]
+    answers += [service.request("GET", target) for target in (f"{path}?{urlencode(query)}", path)]
+    answers.append(service.execute("ann"))
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 200, 401, 201]
+    assert {answer.headers.get("Cache-Control") for answer in answers} == {"no-store"}
+
+
 def test_a_callback_has_signed_links(service: Service) -> None:
     """What receives the results has no token of the user."""
     wanted = {"a": {"transmissionMode": "reference"}}
