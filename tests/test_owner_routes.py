@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import flask
+import fsspec
 import httpx
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from fsspec.implementations.memory import MemoryFileSystem
 from pygeoapi.api import API, APIRequest
 from pygeoapi.api import processes as routes
 from werkzeug.test import EnvironBuilder
@@ -354,6 +356,36 @@ def test_a_signed_link_cannot_be_renewed(service: Service) -> None:
     # a link that is none shortens nothing
     own = service.request("GET", f"/jobs/{job_id}/results?outputs=a&expires={parameters['expires']}&signature=0", "ann")
     assert int(dict(parse_qsl(urlsplit(own.json()["links"][0]["href"]).query))["expires"]) > time.time() + 3500
+
+
+class SigningFileSystem(MemoryFileSystem):  # type: ignore[misc]
+    """A store that gives its files itself."""
+
+    protocol = "signing"
+
+    def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
+        return f"https://store.example.org/{path}?for={expiration}"
+
+
+def test_links_of_the_store_end_with_a_signed_link(tmp_path: Path, issuer: Issuer) -> None:
+    """The store signs for the rest of the time; for less than a second nothing, and the link is this server's."""
+    fsspec.register_implementation("signing", SigningFileSystem, clobber=True)
+    store = {"output_dir": f"signing://{tmp_path.name}", "output_links": "store", "link_lifetime": 900}
+    service = Service(tmp_path, issuer, auth={}, link_secret=SECRET, **store)
+    job_id = stac_of(service, "ann")
+    target = f"/jobs/{job_id}/results?outputs=a/item.json"
+
+    def href(lifetime: int) -> str:
+        until = int(time.time()) + lifetime
+        parameters = LinkSigner(SECRET, 0).parameters(service.store.job(job_id), "a/item.json", until=until)
+        return str(service.request("GET", f"{target}&{urlencode(parameters)}").json()["links"][0]["href"])
+
+    own = service.request("GET", target, "ann").json()["links"][0]["href"]
+    assert own.endswith("a.tif?for=900")
+    assert 40 <= int(href(60).rpartition("=")[2]) <= 60
+    assert href(5000).endswith("a.tif?for=900")
+    assert "/results?outputs=a%2Fa.tif&expires=" in href(1)
+    service.store.database.dispose()
 
 
 def test_no_cache_keeps_what_is_a_users(service: Service) -> None:
