@@ -3,13 +3,21 @@
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
-from pygeoapi_prefect.jobs import JobStore, NewJob
+import pytest
+
+from factories import running
+from pygeoapi_prefect.exceptions import UnknownJobError
+from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.sealing import SecretKeys
+from pygeoapi_prefect.runner.service import RunnerService
 from pygeoapi_prefect.schemas import JobStatus
+from pygeoapi_prefect.settings import ManagerSettings
 from serving import eventually
 
 RUNNER = textwrap.dedent("""
@@ -54,6 +62,66 @@ RUNNER = textwrap.dedent("""
     install_signal_handlers(service)
     service.run()
 """)
+
+
+class Vanishing(JobStore):
+    """Clients dismiss and remove each job in the moment before the runner looks at it."""
+
+    def details(self, job_id: str) -> JobDetails:
+        self._vanish(job_id)
+        return super().details(job_id)
+
+    def dismiss(self, job_id: str) -> Job | None:
+        self._vanish(job_id)
+        return super().dismiss(job_id)
+
+    def _vanish(self, job_id: str) -> None:
+        super().dismiss(job_id)
+        self.remove(job_id, clean_up=False)
+
+
+class NoPrefect:
+    is_recording = is_reachable = False
+    local_api_url = api = None
+
+
+@pytest.fixture
+def service_of(tmp_path: Path) -> Iterator[Callable[[type[JobStore]], RunnerService]]:
+    """Makes a runner's loop that does not run, with a job store of a class."""
+    with ExitStack() as databases:
+
+        def make(kind: type[JobStore]) -> RunnerService:
+            resources = {"known": {"type": "process", "processor": {"name": "processors.Bytes"}}}
+            settings = ManagerSettings.from_manager_def(
+                {"connection": str(tmp_path / "jobs.db"), "output_dir": str(tmp_path), "processes": resources}
+            )
+            store = kind(Database(settings.connection, timeout=5))
+            databases.callback(store.database.dispose)
+            return RunnerService(
+                "runner", settings, resources, store, object(), prefect=NoPrefect(), keys=SecretKeys(settings)
+            )
+
+        yield make
+
+
+def test_a_claimed_job_that_was_removed_meanwhile(service_of):
+    """It is passed over: the runner, and all other jobs with it, goes on."""
+    service = service_of(Vanishing)
+    running(service._store, process_id="known")
+    service._look()
+    assert service._pool.jobs == []
+
+
+def test_a_cancelled_flow_run_whose_job_was_removed_meanwhile(service_of):
+    """Likewise: somebody cancels it in Prefect while its client dismisses and removes the job."""
+    service = service_of(Vanishing)
+    flow_run_id = uuid4()
+    claim = running(service._store, process_id="known")
+    service._store.keep_flow_run(claim, flow_run_id)
+    service._dismiss_flow_run(flow_run_id)
+    with pytest.raises(UnknownJobError):
+        service._store.job(claim.job_id)
+    service._dismiss(claim.job_id)
 
 
 @contextmanager
