@@ -12,9 +12,13 @@ import pytest
 
 from factories import running
 from pygeoapi_prefect.exceptions import UnknownJobError
-from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob
+from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob, Outcome
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.sealing import SecretKeys
+from pygeoapi_prefect.runner.deployments import DeployedJob
+from pygeoapi_prefect.runner.held_jobs import HeldJob
+from pygeoapi_prefect.runner.observer import JobObserver
+from pygeoapi_prefect.runner.os_processes import is_alive
 from pygeoapi_prefect.runner.service import RunnerService
 from pygeoapi_prefect.schemas import JobStatus
 from pygeoapi_prefect.settings import ManagerSettings
@@ -122,6 +126,33 @@ def test_a_cancelled_flow_run_whose_job_was_removed_meanwhile(service_of):
     with pytest.raises(UnknownJobError):
         service._store.job(claim.job_id)
     service._dismiss(claim.job_id)
+
+
+class Watcher(JobObserver):
+    def __init__(self) -> None:
+        self.seen: list[JobStatus] = []
+
+    def ended(self, job: HeldJob, status: JobStatus, outcome: Outcome | None = None) -> None:
+        self.seen.append(status)
+
+
+@pytest.mark.parametrize("ends_by", ["dismissal", "dismissal and removal", "adoption"])
+def test_only_dismissed_jobs_are_told_as_dismissed(service_of, ends_by):
+    """A job that another runner took, for the lease had lapsed, has not ended: that runner tells how it does."""
+    service = service_of(JobStore)
+    store, service.observer = service._store, Watcher()
+    claim = running(store, process_id="known")
+    service._deployments._jobs[claim.job_id] = DeployedJob(store.details(claim.job_id))
+    if ends_by == "adoption":
+        assert store.finish_lost("other", host="", is_alive=is_alive, rerun=bool, adopt=lambda _: True)
+    else:
+        store.dismiss(claim.job_id)
+    if ends_by == "dismissal and removal":
+        store.remove(claim.job_id, clean_up=False)
+    service._look()
+    service._look()
+    service._deployments.close()
+    assert service.observer.seen == ([] if ends_by == "adoption" else [JobStatus.DISMISSED])
 
 
 @contextmanager

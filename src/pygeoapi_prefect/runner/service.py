@@ -435,7 +435,7 @@ class RunnerService:
             self._start(details)
         for claim, job in held.items():
             if claim not in outlook.claims:
-                if not job.is_stopping:
+                if not job.is_stopping and self._is_dismissed(claim):
                     self.observer.ended(job, JobStatus.DISMISSED)
                 self._stop_job(job, None)
         if outlook.callbacks_wait:
@@ -449,6 +449,15 @@ class RunnerService:
         self._lend_workers()
         if outlook.jobs_wait:
             self._claim()
+
+    def _is_dismissed(self, claim: Claim) -> bool:
+        """Whether that is why it is held no more: its lease may have lapsed, and another runner have taken it."""
+        try:
+            job = self._store.job(claim.job_id)
+        except UnknownJobError:
+            # and removed since
+            return True
+        return job.claim == claim and job.status is JobStatus.DISMISSED
 
     def _lend_workers(self) -> None:
         """Give free pool workers what else only they may do."""
