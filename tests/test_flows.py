@@ -264,7 +264,8 @@ class TestStopping:
         server, prefect = served
         job_id = server.submit("limited", {"pid_file": str(tmp_path / "pid")})
         assert "longer than its process may" in server.wait_for(job_id, "failed")["message"]
-        eventually(lambda: prefect.flow_run(job_id)["state_type"] == "FAILED", within=20)
+        # where the limit was over before its flow run was there, the recorder makes that
+        eventually(lambda: (prefect.flow_run(job_id) or {}).get("state_type") == "FAILED", within=20)
 
 
 def test_the_description_of_a_class(served):

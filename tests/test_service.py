@@ -1,5 +1,6 @@
 """Laws of the runner's loop that need a job store which fails at the worst moment."""
 
+import logging
 import subprocess
 import sys
 import textwrap
@@ -12,8 +13,9 @@ import pytest
 
 from factories import running
 from pygeoapi_prefect.exceptions import UnknownJobError
-from pygeoapi_prefect.jobs import Job, JobDetails, JobStore, NewJob, Outcome
+from pygeoapi_prefect.jobs import Job, JobDetails, JobSecrets, JobStore, LogLine, NewJob, Outcome
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.records import utc_now
 from pygeoapi_prefect.jobs.sealing import SecretKeys
 from pygeoapi_prefect.runner.deployments import DeployedJob
 from pygeoapi_prefect.runner.held_jobs import HeldJob
@@ -126,6 +128,21 @@ def test_a_cancelled_flow_run_whose_job_was_removed_meanwhile(service_of):
     with pytest.raises(UnknownJobError):
         service._store.job(claim.job_id)
     service._dismiss(claim.job_id)
+
+
+def test_the_log_of_a_job_that_runs_again_goes_on(service_of):
+    """The lines of the lost attempt stay, and those of the next one come after them."""
+    service = service_of(JobStore)
+    store = service._store
+    claim = running(store, process_id="known", runner_id="gone")
+    store.append_logs(claim.job_id, 1, [LogLine(utc_now(), logging.INFO, "first", "one")])
+    assert store.finish_lost("runner", host="", is_alive=is_alive, rerun=lambda _: True)
+    service._pool.start = lambda details, secrets, prefect_api_url: HeldJob(details, secrets)
+    (details,) = store.claim("runner", limit=1, process_limits={}, record=False)
+    held = service._begin_in_pool(details, JobSecrets())
+    held.lines.append(LogLine(utc_now(), logging.INFO, "second", "two"))
+    service._write_logs(held)
+    assert [line.text for line in store.logs(claim.job_id)] == ["one", "two"]
 
 
 class Watcher(JobObserver):

@@ -520,7 +520,15 @@ class RunnerService:
         if is_deployed:
             self._deployments.start(details, secrets)
         else:
-            self.observer.begun(self._pool.start(details, secrets, prefect_api_url=self._prefect.local_api_url))
+            self.observer.begun(self._begin_in_pool(details, secrets))
+
+    def _begin_in_pool(self, details: JobDetails, secrets: JobSecrets) -> HeldJob:
+        # an attempt that was lost with its runner has left lines
+        is_first = details.job.claim_number == 1
+        lines_written = 0 if is_first else self._store.last_log_line(details.job.job_id)
+        held = self._pool.start(details, secrets, prefect_api_url=self._prefect.local_api_url)
+        held.lines_written = lines_written
+        return held
 
     # ---------------------------------------------------------------- the ends of jobs
 
