@@ -1,7 +1,7 @@
 """Laws of the list of jobs: what its parameters mean, which jobs fit them, and what it costs to find those."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -331,6 +331,17 @@ def test_an_index_counts_the_jobs_of_an_owner_that_wait(large_store: JobStore) -
     plan, effort = explained(large_store, statement, values)
     assert "ix_ogc_jobs_waiting_owner" in plan
     assert effort < MANY / 10
+
+
+@pytest.mark.parametrize("count", [JobStore.counts, JobStore.load], ids=["counts", "load"])
+def test_jobs_that_have_ended_cost_no_count(large_store: JobStore, count: Callable[[JobStore], Any]) -> None:
+    """What goes on is counted without reading what has ended: for the doctor, and at each scrape of metrics."""
+    with remembered(large_store) as statements:
+        count(large_store)
+    counts = [one for one in statements if one[0].startswith("SELECT")]
+    assert counts
+    for statement, values in counts:
+        assert explained(large_store, statement, values)[1] < MANY / 10, statement
 
 
 def explained(store: JobStore, statement: str, values: Any) -> tuple[str, int]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from factories import ended, make_run
+from factories import ended, make_run, runner_record
 from prefect_seen import Prefect
 from pygeoapi_prefect.jobs import JobStore
 from pygeoapi_prefect.jobs.database import Database
-from pygeoapi_prefect.prefect_api import PrefectApi
+from pygeoapi_prefect.prefect_api import BlockNotFoundError, PrefectApi
 from pygeoapi_prefect.process.flow_runs import flow_run_tags
+from pygeoapi_prefect.process.handed_over import HandedOver
 from pygeoapi_prefect.runner.prefect_server import LocalPrefectServer
 from pygeoapi_prefect.runner.recorder import Recorder
 from pygeoapi_prefect.schemas import JobStatus
@@ -174,6 +175,41 @@ def test_a_flow_run_that_its_worker_could_not_tell_of(api, prefect_server, sqlit
         eventually(lambda: store.recording_backlog() == 0, within=30)
         run = Prefect(prefect_server.connection.api_url).ended(job.job_id)
         assert (run["id"], run["state_type"]) == (str(created), state)
+    finally:
+        recorder.stop(10)
+        store.database.dispose()
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_secrets_of_a_job_that_no_runner_held_to_its_end(api, prefect_server, sqlite_url, is_removed):
+    """
+    Prefect forgets them when the job has ended, whoever ended it, and whenever Prefect can be reached again.
+
+    A job is handed over together with its secrets; where that breaks off in the middle the job waits again, and its
+    client may dismiss it then, or while no runner lives.
+    """
+    store = JobStore(Database(sqlite_url, timeout=5))
+    request = {"inputs": {"password": "(secret)"}, "secret_inputs": ["password"]}
+    store.register_runner(runner_record(), lease=60)
+    job = ended(store, JobStatus.DISMISSED, process_id="login", request=request)
+    if is_removed:
+        store.remove(job.job_id, clean_up=False)
+    block = HandedOver.secret_block_of(job.job_id)
+    api.save_secret(block, {"inputs": {"password": "hunter22"}, "access_token": ""})
+    recorder = Recorder(
+        store,
+        "runner",
+        lambda: PrefectApi(prefect_server.connection),
+        last_activity=lambda: 0.0,
+        backlog=10,
+        run_by_prefect={"login"},
+        deployed={"login"},
+    )
+    recorder.start()
+    try:
+        eventually(lambda: store.recording_backlog() == 0, within=30)
+        with pytest.raises(BlockNotFoundError):
+            api.block_document(f"secret/{block}")
     finally:
         recorder.stop(10)
         store.database.dispose()

@@ -1,15 +1,29 @@
 """Laws of the runner's loop that need a job store which fails at the worst moment."""
 
+import logging
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
-from pygeoapi_prefect.jobs import JobStore, NewJob
+import pytest
+
+from factories import running
+from pygeoapi_prefect.exceptions import UnknownJobError
+from pygeoapi_prefect.jobs import Job, JobDetails, JobSecrets, JobStore, LogLine, NewJob, Outcome
 from pygeoapi_prefect.jobs.database import Database
+from pygeoapi_prefect.jobs.records import utc_now
+from pygeoapi_prefect.jobs.sealing import SecretKeys
+from pygeoapi_prefect.runner.deployments import DeployedJob
+from pygeoapi_prefect.runner.held_jobs import HeldJob
+from pygeoapi_prefect.runner.observer import JobObserver
+from pygeoapi_prefect.runner.os_processes import is_alive
+from pygeoapi_prefect.runner.service import RunnerService
 from pygeoapi_prefect.schemas import JobStatus
+from pygeoapi_prefect.settings import ManagerSettings
 from serving import eventually
 
 RUNNER = textwrap.dedent("""
@@ -54,6 +68,108 @@ RUNNER = textwrap.dedent("""
     install_signal_handlers(service)
     service.run()
 """)
+
+
+class Vanishing(JobStore):
+    """Clients dismiss and remove each job in the moment before the runner looks at it."""
+
+    def details(self, job_id: str) -> JobDetails:
+        self._vanish(job_id)
+        return super().details(job_id)
+
+    def dismiss(self, job_id: str) -> Job | None:
+        self._vanish(job_id)
+        return super().dismiss(job_id)
+
+    def _vanish(self, job_id: str) -> None:
+        super().dismiss(job_id)
+        self.remove(job_id, clean_up=False)
+
+
+class NoPrefect:
+    is_recording = is_reachable = False
+    local_api_url = api = None
+
+
+@pytest.fixture
+def service_of(tmp_path: Path) -> Iterator[Callable[[type[JobStore]], RunnerService]]:
+    """Makes a runner's loop that does not run, with a job store of a class."""
+    with ExitStack() as databases:
+
+        def make(kind: type[JobStore]) -> RunnerService:
+            resources = {"known": {"type": "process", "processor": {"name": "processors.Bytes"}}}
+            settings = ManagerSettings.from_manager_def(
+                {"connection": str(tmp_path / "jobs.db"), "output_dir": str(tmp_path), "processes": resources}
+            )
+            store = kind(Database(settings.connection, timeout=5))
+            databases.callback(store.database.dispose)
+            return RunnerService(
+                "runner", settings, resources, store, object(), prefect=NoPrefect(), keys=SecretKeys(settings)
+            )
+
+        yield make
+
+
+def test_a_claimed_job_that_was_removed_meanwhile(service_of):
+    """It is passed over: the runner, and all other jobs with it, goes on."""
+    service = service_of(Vanishing)
+    running(service._store, process_id="known")
+    service._look()
+    assert service._pool.jobs == []
+
+
+def test_a_cancelled_flow_run_whose_job_was_removed_meanwhile(service_of):
+    """Likewise: somebody cancels it in Prefect while its client dismisses and removes the job."""
+    service = service_of(Vanishing)
+    flow_run_id = uuid4()
+    claim = running(service._store, process_id="known")
+    service._store.keep_flow_run(claim, flow_run_id)
+    service._dismiss_flow_run(flow_run_id)
+    with pytest.raises(UnknownJobError):
+        service._store.job(claim.job_id)
+    service._dismiss(claim.job_id)
+
+
+def test_the_log_of_a_job_that_runs_again_goes_on(service_of):
+    """The lines of the lost attempt stay, and those of the next one come after them."""
+    service = service_of(JobStore)
+    store = service._store
+    claim = running(store, process_id="known", runner_id="gone")
+    store.append_logs(claim.job_id, 1, [LogLine(utc_now(), logging.INFO, "first", "one")])
+    assert store.finish_lost("runner", host="", is_alive=is_alive, rerun=lambda _: True)
+    service._pool.start = lambda details, secrets, prefect_api_url: HeldJob(details, secrets)
+    (details,) = store.claim("runner", limit=1, process_limits={}, record=False)
+    held = service._begin_in_pool(details, JobSecrets())
+    held.lines.append(LogLine(utc_now(), logging.INFO, "second", "two"))
+    service._write_logs(held)
+    assert [line.text for line in store.logs(claim.job_id)] == ["one", "two"]
+
+
+class Watcher(JobObserver):
+    def __init__(self) -> None:
+        self.seen: list[JobStatus] = []
+
+    def ended(self, job: HeldJob, status: JobStatus, outcome: Outcome | None = None) -> None:
+        self.seen.append(status)
+
+
+@pytest.mark.parametrize("ends_by", ["dismissal", "dismissal and removal", "adoption"])
+def test_only_dismissed_jobs_are_told_as_dismissed(service_of, ends_by):
+    """A job that another runner took, for the lease had lapsed, has not ended: that runner tells how it does."""
+    service = service_of(JobStore)
+    store, service.observer = service._store, Watcher()
+    claim = running(store, process_id="known")
+    service._deployments._jobs[claim.job_id] = DeployedJob(store.details(claim.job_id))
+    if ends_by == "adoption":
+        assert store.finish_lost("other", host="", is_alive=is_alive, rerun=bool, adopt=lambda _: True)
+    else:
+        store.dismiss(claim.job_id)
+    if ends_by == "dismissal and removal":
+        store.remove(claim.job_id, clean_up=False)
+    service._look()
+    service._look()
+    service._deployments.close()
+    assert service.observer.seen == ([] if ends_by == "adoption" else [JobStatus.DISMISSED])
 
 
 @contextmanager

@@ -324,3 +324,10 @@ class TestFilesBeside:
         manifest["files"]["a"]["files"]["sub/c.bin"]["location"] = "other-job/1/secret"
         with pytest.raises(UnusableReturnError):
             copy_values(manifest, store, ResultStore(str(tmp_path / "target")), "j/2", allowed="j")
+
+    def test_copies_stay_in_their_folder(self, store: ResultStore, manifest, tmp_path: Path) -> None:
+        """A deployment that names a file so that its copy would leave the job's folder fails its job, once for all."""
+        files = manifest["files"]["a"]["files"]
+        files["../../../other-job/1/x"] = files.pop("sub/c.bin")
+        with pytest.raises(UnusableReturnError):
+            copy_values(manifest, store, ResultStore(str(tmp_path / "target")), "j/2", allowed="j")

@@ -414,9 +414,19 @@ class TestConnections:
         """It is connected once, before hooks can change the environment, and shares its connection with nobody."""
         store = ResultStore(f"memory://{tmp_path.name}")
         store.connect()
-        mine = store._opened[0]
+        mine = store._open()[0]
         store.connect()
-        assert store._opened[0] is mine
+        assert store._open()[0] is mine
+        assert store.limited(1000)._open()[0] is mine
+
+    def test_the_jobs_of_a_pool_worker_share_it(self, tmp_path):
+        """What one job has connected the next one need not, whatever their limits."""
+        store = ResultStore(f"memory://{tmp_path.name}")
+        store.limited(1000).connect()
+        mine = store._open()[0]
+        store.limited(None).connect()
+        assert store._open()[0] is mine
+        assert fsspec.filesystem("memory") is not mine
         assert fsspec.filesystem("memory") is not mine
         store.put("a", b"b")
         assert store.get("a") == b"b"

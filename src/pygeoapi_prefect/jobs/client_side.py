@@ -45,6 +45,7 @@ from pygeoapi_prefect.jobs.queries import (
     WORK,
     Queries,
     details_to_json,
+    goes_on,
     held,
     not_ended,
     one,
@@ -338,7 +339,7 @@ class ClientSide(Queries):
         """How many jobs wait and how many run, whosesoever they are."""
         with self.database.read() as connection:
             rows = connection.execute(
-                select(jobs.c.status, func.count().label("total")).where(not_ended()).group_by(jobs.c.status)
+                select(jobs.c.status, func.count().label("total")).where(goes_on()).group_by(jobs.c.status)
             ).all()
         return {JobStatus.ACCEPTED: 0, JobStatus.RUNNING: 0} | {row.status: row.total for row in rows}
 

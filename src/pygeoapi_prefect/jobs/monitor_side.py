@@ -2,7 +2,7 @@
 
 from sqlalchemy import func, select
 
-from pygeoapi_prefect.jobs.queries import Queries, database_epoch, not_ended, waiting
+from pygeoapi_prefect.jobs.queries import Queries, database_epoch, goes_on, waiting
 from pygeoapi_prefect.jobs.records import StoreLoad, utc_now
 from pygeoapi_prefect.jobs.tables import callbacks, jobs, recordings, runners
 
@@ -14,7 +14,7 @@ class MonitorSide(Queries):
         """What has not been done yet. Its price grows with the jobs that have not ended, and not with all jobs."""
         by_process = (
             select(jobs.c.process_id, jobs.c.status, func.count().label("total"))
-            .where(not_ended())
+            .where(goes_on())
             .group_by(jobs.c.process_id, jobs.c.status)
         )
         queue = select(func.count().label("total"), func.min(jobs.c.created).label("oldest")).where(waiting())

@@ -156,6 +156,11 @@ def not_ended() -> ColumnElement[bool]:
     return jobs.c.finished.is_(None)
 
 
+def goes_on() -> ColumnElement[bool]:
+    """The same as :func:`not_ended`, for counts: the index of statuses finds those jobs among all that have ended."""
+    return jobs.c.status.in_([status for status in JobStatus if not status.is_terminal])
+
+
 def waiting() -> ColumnElement[bool]:
     """Jobs that no runner holds yet."""
     return and_(jobs.c.finished.is_(None), jobs.c.runner_id.is_(None))

@@ -179,6 +179,11 @@ class RunnerSide(Claims):
         except IntegrityError:
             LOGGER.debug("log of a deleted job dropped", extra={"action": "append_logs", "job_id": job_id})
 
+    def last_log_line(self, job_id: str) -> int:
+        """The number of the last line of the job's log; 0: it has none."""
+        with self.database.read() as connection:
+            return connection.scalar(select(func.max(job_logs.c.line)).where(job_logs.c.job_id == job_id)) or 0
+
     def finish_lost(
         self,
         runner_id: str,

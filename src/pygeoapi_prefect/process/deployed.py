@@ -135,7 +135,7 @@ def _storage(place: str) -> ResultStore:
 def _order(store: ResultStore, job_id: str) -> JobOrder:
     data = store.get(HandedOver.order_location_of(job_id))
     secrets = JobSecrets()
-    if json.loads(data)["has_secrets"]:
+    if json.loads(data).get("has_secrets"):
         block = read_document(f"secret/{HandedOver.secret_block_of(job_id)}")
         secrets = JobSecrets.from_json(json.loads(block["value"]))
     return read_order(data, job_id, secrets)

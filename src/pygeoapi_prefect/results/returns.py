@@ -138,7 +138,8 @@ def copy_values(
         stored = StoredValue.from_json(values)
         if stored.location is None:
             return stored.to_json()
-        if not is_inside(stored.location) or not stored.location.startswith(f"{allowed}/"):
+        is_safe = is_inside(stored.location) and (beside is None or is_inside(beside))
+        if not is_safe or not stored.location.startswith(f"{allowed}/"):
             raise UnusableReturnError(
                 f"Output {name!r} is said to be at {stored.location!r}, which is outside of {allowed!r}",
                 user_msg=f"The output {name!r} is at a place that is not the job's.",

@@ -53,6 +53,20 @@ class StoredValue:
         return cls(**values)
 
 
+@dataclass(eq=False, slots=True)
+class _Connection:
+    """
+    Driver and path of a store, shared by the stores that :meth:`ResultStore.limited` makes: no job connects anew.
+
+    Attributes:
+        opened: None before the first use.
+        is_own: Whether nobody else in this process has the driver.
+    """
+
+    opened: tuple[Any, str] | None = None
+    is_own: bool = False
+
+
 class ResultStore:
     """
     Values below one URL: the result store of the installation, or the storage of one process's deployment.
@@ -68,8 +82,7 @@ class ResultStore:
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self.url = url
         self.options = dict(options or {})
-        self._opened: tuple[Any, str] | None = None
-        self._is_connected = False
+        self._connection = _Connection()
         self._max_bytes: int | None = None
         self._sizes: dict[str, int] = {}
 
@@ -326,7 +339,7 @@ class ResultStore:
         Raises:
             ResultStoreError: The store cannot be reached.
         """
-        if self._is_connected:
+        if self._connection.is_own:
             return
         try:
             file_system, root = fsspec.url_to_fs(self.url, **self.options, skip_instance_cache=True)
@@ -334,8 +347,8 @@ class ResultStore:
             file_system.exists(root)
         except Exception as error:
             raise ResultStoreError(f"The result store {self.url} cannot be opened: {error}") from error
-        self._opened = file_system, str(root).rstrip("/")
-        self._is_connected = True
+        self._connection.opened = file_system, str(root).rstrip("/")
+        self._connection.is_own = True
 
     def check(self) -> None:
         """Write, read and remove a small file. Raises ResultStoreError."""
@@ -354,10 +367,10 @@ class ResultStore:
         return file_system, path
 
     def _open(self) -> tuple[Any, str]:
-        if self._opened is None:
+        if self._connection.opened is None:
             file_system, root = fsspec.url_to_fs(self.url, **self.options)
-            self._opened = file_system, str(root).rstrip("/")
-        return self._opened
+            self._connection.opened = file_system, str(root).rstrip("/")
+        return self._connection.opened
 
 
 @dataclass(frozen=True, slots=True)

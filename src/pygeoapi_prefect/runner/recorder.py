@@ -31,6 +31,7 @@ from pygeoapi_prefect.process.flow_runs import (
     flow_run_tags,
     progress_description,
 )
+from pygeoapi_prefect.process.handed_over import HandedOver
 from pygeoapi_prefect.schemas import JobStatus
 
 LOGGER = logging.getLogger(__name__)
@@ -210,6 +211,9 @@ class Recorder:
     def _record(self, recording: Recording) -> None:
         assert self._api is not None
         job = recording.details.job
+        if job.status.is_terminal and job.process_id in self._deployed and recording.details.has_secrets:
+            # its runner does so, too; but not of a job that waited for Prefect, or was dismissed while no runner lived
+            self._api.delete_secret(HandedOver.secret_block_of(job.job_id))
         if job.process_id in self._run_by_prefect and recording.flow_run_id is None:
             if job.flow_run_id is not None:
                 self._see_to(job.flow_run_id, job)

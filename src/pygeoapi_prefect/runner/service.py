@@ -145,7 +145,7 @@ class RunnerService:
             ended=lambda job, outcome: self._unwritten.append((job, outcome)),
             waits=lambda job, reason: self._due.append(lambda: self._store.give_back(job.claim, reason)),
             says=lambda job, message: self._due.append(lambda: self._store.say(job.claim, message)),
-            dismissed=lambda job: self._due.append(lambda: self._store.dismiss(job.job_id)),
+            dismissed=lambda job: self._due.append(lambda: self._dismiss(job.job_id)),
             completed=self._flow_run_completed,
             asks_handlers=self._ask_handlers,
             adds_lines=lambda job: self._due.append(lambda: self._write_logs(job)),
@@ -366,11 +366,17 @@ class RunnerService:
                 job.lines.append(line)
 
     def _dismiss_flow_run(self, flow_run_id: UUID) -> None:
-        for job in self._pool.jobs:
-            if job.flow_run_id == flow_run_id:
-                self._store.dismiss(job.job_id)
-                return
-        self._store.dismiss_flow_run(flow_run_id)
+        # its client may have dismissed and removed the job meanwhile
+        with suppress(UnknownJobError):
+            for job in self._pool.jobs:
+                if job.flow_run_id == flow_run_id:
+                    self._store.dismiss(job.job_id)
+                    return
+            self._store.dismiss_flow_run(flow_run_id)
+
+    def _dismiss(self, job_id: str) -> None:
+        with suppress(UnknownJobError):
+            self._store.dismiss(job_id)
 
     # ---------------------------------------------------------------- leases
 
@@ -421,10 +427,15 @@ class RunnerService:
         held = {job.claim: job for job in self._held}
         for claim in outlook.claims - held.keys() - {job.claim for job, _ in self._unwritten}:
             # adopted; or the database went away between the commit of this claim and its answer, and it has not begun
-            self._start(self._store.details(claim.job_id))
+            try:
+                details = self._store.details(claim.job_id)
+            except UnknownJobError:
+                # dismissed and removed since the outlook
+                continue
+            self._start(details)
         for claim, job in held.items():
             if claim not in outlook.claims:
-                if not job.is_stopping:
+                if not job.is_stopping and self._is_dismissed(claim):
                     self.observer.ended(job, JobStatus.DISMISSED)
                 self._stop_job(job, None)
         if outlook.callbacks_wait:
@@ -438,6 +449,15 @@ class RunnerService:
         self._lend_workers()
         if outlook.jobs_wait:
             self._claim()
+
+    def _is_dismissed(self, claim: Claim) -> bool:
+        """Whether that is why it is held no more: its lease may have lapsed, and another runner have taken it."""
+        try:
+            job = self._store.job(claim.job_id)
+        except UnknownJobError:
+            # and removed since
+            return True
+        return job.claim == claim and job.status is JobStatus.DISMISSED
 
     def _lend_workers(self) -> None:
         """Give free pool workers what else only they may do."""
@@ -500,7 +520,15 @@ class RunnerService:
         if is_deployed:
             self._deployments.start(details, secrets)
         else:
-            self.observer.begun(self._pool.start(details, secrets, prefect_api_url=self._prefect.local_api_url))
+            self.observer.begun(self._begin_in_pool(details, secrets))
+
+    def _begin_in_pool(self, details: JobDetails, secrets: JobSecrets) -> HeldJob:
+        # an attempt that was lost with its runner has left lines
+        is_first = details.job.claim_number == 1
+        lines_written = 0 if is_first else self._store.last_log_line(details.job.job_id)
+        held = self._pool.start(details, secrets, prefect_api_url=self._prefect.local_api_url)
+        held.lines_written = lines_written
+        return held
 
     # ---------------------------------------------------------------- the ends of jobs
 
