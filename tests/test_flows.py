@@ -326,6 +326,7 @@ def test_flows_at_once(served):
         assert server.results(job_id).text == f"Hello {number}!"
 
 
+@pytest.mark.soak
 def test_a_runner_that_dies(served, tmp_path):
     """The flow's process ends with its runner, the job fails with the reason, and its run ends in Prefect."""
     server, _ = served
