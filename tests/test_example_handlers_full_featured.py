@@ -26,7 +26,7 @@ def test_the_example(tmp_path):
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = dict(re.findall(r"\n\n(.+):\n((?:.+\n?)+)", ran.stdout))
+    told = dict(re.findall(r"\n(.+):\n((?:.+\n)+)", ran.stdout))
     assert told["The job of Ada is successful"].strip() == "Job successful"
     archived, copied = json.loads(told["The archive has"]), json.loads(told["The folder has"])
     assert [Path(one).name for one in archived] == ["_replication.json", "item.json", "raster.tif", "statistics.json"]
