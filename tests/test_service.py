@@ -17,8 +17,7 @@ from pygeoapi_prefect.jobs import Job, JobDetails, JobSecrets, JobStore, LogLine
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.records import utc_now
 from pygeoapi_prefect.jobs.sealing import SecretKeys
-from pygeoapi_prefect.runner.deployments import DeployedJob
-from pygeoapi_prefect.runner.held_jobs import HeldJob
+from pygeoapi_prefect.runner.held_jobs import DeployedJob, HeldJob
 from pygeoapi_prefect.runner.observer import JobObserver
 from pygeoapi_prefect.runner.os_processes import is_alive
 from pygeoapi_prefect.runner.service import RunnerService
