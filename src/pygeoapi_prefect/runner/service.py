@@ -618,6 +618,8 @@ class RunnerService:
         if not is_finished and not self._is_written(job.claim, outcome):
             LOGGER.info("late outcome refused", extra={"action": "finish", "job_id": job.job_id})
             self._delete_traces(job.claim)
+            if self._is_dismissed(job.claim):
+                self.observer.ended(job, JobStatus.DISMISSED)
         else:
             self.observer.ended(job, outcome.status, outcome)
         if isinstance(job, DeployedJob):
