@@ -29,6 +29,11 @@ class Prefect:
 
         return dict(eventually(look, within=within, what=f"the end of {job_id} in Prefect"))
 
+    def comes_to(self, job_id: str, state_type: str) -> None:
+        """Wait until the flow run of a job has a state, whatever others it has before."""
+        what = f"{state_type} of {job_id} in Prefect"
+        eventually(lambda: (run := self.flow_run(job_id)) and run["state_type"] == state_type, within=30, what=what)
+
     def cancel(self, flow_run_id: str) -> None:
         """As the UI's button does."""
         state = {"type": "CANCELLING", "name": "Cancelling"}

@@ -146,6 +146,7 @@ def test_the_token_of_a_job(needs, tmp_path, caplog):
         declared_outputs=[],
         handlers=[settings],
         store=ResultStore(str(tmp_path)),
+        folder="1/1",
         user=USER,
         access_token="the-token" if needs else "",
     )

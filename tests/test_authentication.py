@@ -1,14 +1,17 @@
 """Laws of the edge: who is not known gets nothing of jobs, under each front, and is told what is missing."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import flask
 import httpx
 import jwt
 import pytest
-from pygeoapi.api import API, APIRequest, processes
+import yaml
+from pygeoapi.api import API, APIRequest, admin, processes
 from pygeoapi.openapi import get_oas
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
@@ -346,6 +349,43 @@ def test_an_application_around_may_say_who_it_is(make_api):
     assert user.key == "https://example.org ada"
 
 
+@pytest.mark.parametrize("auth", [{}, {"required": False}])
+def test_the_configuration_is_for_administrators(tmp_path, issuer, monkeypatch, auth):
+    """pygeoapi's admin API shows and writes passwords and code: to nobody without one of the roles."""
+    manager = {"auth": issuer.auth(admin_roles=["admin"], **auth), "runner": "external"}
+    config = configuration(tmp_path, 5000, manager, {}, PROCESSORS)
+    config["server"]["admin"] = True
+    path = tmp_path / "config.yml"
+    path.write_text(before := yaml.safe_dump(config))
+    monkeypatch.setenv("PYGEOAPI_CONFIG", str(path))
+    api = admin.Admin(config, {})
+    every = {
+        "get_config_": (),
+        "put_config": (),
+        "patch_config": (),
+        "get_resources": (),
+        "post_resource": (),
+        "get_resource": ("open",),
+        "put_resource": ("open",),
+        "patch_resource": ("open",),
+        "delete_resource": ("open",),
+    }
+    try:
+        for name, resource in every.items():
+            for headers, expected in (({}, 401), ({"Authorization": "Bearer x"}, 401), (issuer.headers("bob"), 403)):
+                environ = EnvironBuilder(path="/admin/config", headers=headers, json={}).get_environ()
+                request = APIRequest.from_flask(flask.Request(environ), api.locales)
+                answered, status, content = getattr(admin, name)(api, request, *resource)
+                assert (status, json.loads(content)["status"]) == (expected, expected), name
+                assert answered["WWW-Authenticate"].startswith("Bearer"), name
+        environ = EnvironBuilder(path="/admin/config", headers=issuer.headers(roles=["admin"])).get_environ()
+        _, status, content = admin.get_config_(api, APIRequest.from_flask(flask.Request(environ), api.locales))
+        assert (status, json.loads(content)["server"]["admin"]) == (200, True)
+    finally:
+        ogcapi.uninstall()
+    assert path.read_text() == before
+
+
 def test_the_document_says_which_operations_need_a_token(tmp_path, issuer):
     """Security schemes, what needs them, and the answers of those who have none."""
     ogcapi.uninstall()
@@ -373,7 +413,8 @@ def test_the_document_says_which_operations_need_a_token(tmp_path, issuer):
         restricted: ("need", True),
         ("/jobs", "get"): ("need", False),
         ("/jobs/{jobId}", "get"): ("need", False),
-        ("/jobs/{jobId}", "delete"): ("need", False),
+        # of a job that is shared
+        ("/jobs/{jobId}", "delete"): ("need", True),
         ("/jobs/{jobId}/results", "get"): ("need", False),
     }
     assert {key: need for key, (need, _) in found["closed"].items()} == dict.fromkeys(found["default"], "need")

@@ -44,7 +44,7 @@ from pygeoapi_prefect.settings import (
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "src" / "pygeoapi_prefect"
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *DOCS.rglob("*.md")])
 
 # what the configuration page says where the default is not one plain value
 DESCRIBED_DEFAULTS = {

@@ -102,6 +102,7 @@ class TestWebServerKilled:
                 assert server.wait_for(job_id)["status"] == "successful"
             assert server.job(blocking)["status"] == "failed"
 
+    @pytest.mark.soak
     def test_runner_ends_after_the_last_web_process(self, tmp_path):
         """An embedded runner outlives the web processes by shutdown_grace, finishes what runs, and leaves nothing."""
         server = Server(tmp_path, manager={"shutdown_grace": 1})

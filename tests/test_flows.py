@@ -245,7 +245,7 @@ class TestStopping:
         assert server.client.delete(f"/jobs/{job_id}").status_code == 200
         eventually(lambda: not Path(f"/proc/{pid}").exists(), within=5, what="the end of the work")
         assert server.job(job_id)["status"] == "dismissed"
-        eventually(lambda: prefect.flow_run(job_id)["state_type"] == "CANCELLED", within=20)
+        prefect.comes_to(job_id, "CANCELLED")
 
     @pytest.mark.parametrize("process_id", ["sleep", "plain-sleep"])
     def test_cancelling_in_prefect(self, served, tmp_path, process_id):
@@ -257,15 +257,14 @@ class TestStopping:
         prefect.cancel(run["id"])
         server.wait_for(job_id, "dismissed", within=15)
         eventually(lambda: not Path(f"/proc/{pid}").exists(), within=5, what="the end of the work")
-        eventually(lambda: prefect.flow_run(job_id)["state_type"] == "CANCELLED", within=10)
+        prefect.comes_to(job_id, "CANCELLED")
 
     def test_time_limit(self, served, tmp_path):
         """A flow that takes too long is stopped, and failed in both places."""
         server, prefect = served
         job_id = server.submit("limited", {"pid_file": str(tmp_path / "pid")})
         assert "longer than its process may" in server.wait_for(job_id, "failed")["message"]
-        # where the limit was over before its flow run was there, the recorder makes that
-        eventually(lambda: (prefect.flow_run(job_id) or {}).get("state_type") == "FAILED", within=20)
+        prefect.comes_to(job_id, "FAILED")
 
 
 def test_the_description_of_a_class(served):
@@ -327,6 +326,7 @@ def test_flows_at_once(served):
         assert server.results(job_id).text == f"Hello {number}!"
 
 
+@pytest.mark.soak
 def test_a_runner_that_dies(served, tmp_path):
     """The flow's process ends with its runner, the job fails with the reason, and its run ends in Prefect."""
     server, _ = served

@@ -15,6 +15,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from pygeoapi_prefect.exceptions import ConfigurationError, StageOutError
+from pygeoapi_prefect.handlers.chain import HandlerChain
 from pygeoapi_prefect.handlers.loading import load_handlers
 from pygeoapi_prefect.handlers.multi_storage import MultiStorageHandler
 from pygeoapi_prefect.handlers.staged_files import FileToStage
@@ -69,8 +70,7 @@ class Job:
         """The values that would be stored, by output id."""
         stored = {}
         for name, values in outputs.items():
-            stored[name] = {"mediaType": "application/json", **values}
-            self.handler.setOutput(name, stored[name])
+            stored[name] = HandlerChain([self.handler]).set_output(name, {"mediaType": "application/json", **values})
         self.handler.post_execution_hook("", kept or {}, {}, [])
         return stored
 

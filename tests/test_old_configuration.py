@@ -278,7 +278,7 @@ class TestFailures:
         assert server.client.delete(f"/jobs/{job_id}").status_code == 200
         assert server.job(job_id)["status"] == "dismissed"
         eventually(lambda: not Path(f"/proc/{pid}").exists(), within=30, what="the end of the work")
-        eventually(lambda: prefect.flow_run(job_id)["state_type"] == "CANCELLED", within=20)
+        prefect.comes_to(job_id, "CANCELLED")
 
 
 class TestInThePool:

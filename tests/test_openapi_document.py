@@ -87,6 +87,25 @@ def test_every_operation_names_its_parameters_and_errors(generate):
         assert {"405", "500", "default"} <= set(operation["responses"])
 
 
+def test_limits_and_signed_links_are_described_where_there_are_any(generate):
+    """429 where the jobs of a user are limited, and the parameters of signed links where this server signs them."""
+
+    def found(**manager: Any) -> tuple[bool, list[str], Any]:
+        document = generate(**manager)
+        validate(ours(document))
+        execution = document["paths"]["/processes/hello-world/execution"]["post"]
+        results = document["paths"]["/jobs/{jobId}/results"]["get"]
+        names = [one["$ref"].rpartition("/")[2] for one in results["parameters"]]
+        return "429" in execution["responses"], names[3:], results.get("security")
+
+    auth = {"issuer": "https://issuer.example.org", "audience": "here"}
+    secret = "not a good one, for it stands here: 0123456789"
+    assert found() == (False, [], None)
+    assert found(max_waiting_per_user=5, link_secret=secret) == (True, ["expires", "signature"], None)
+    assert found(auth=auth) == (False, [], [{"token": []}])
+    assert found(auth=auth, link_secret=secret) == (False, ["expires", "signature"], [{"token": []}, {}])
+
+
 def test_the_request_has_the_inputs_of_the_process(generate):
     """In line, qualified or by reference; required without a default; and the outputs that there are."""
     path = generate()["paths"]["/processes/hello-world/execution"]["post"]

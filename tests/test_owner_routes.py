@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import flask
+import fsspec
 import httpx
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from fsspec.implementations.memory import MemoryFileSystem
 from pygeoapi.api import API, APIRequest
 from pygeoapi.api import processes as routes
 from werkzeug.test import EnvironBuilder
@@ -25,6 +27,7 @@ from pygeoapi_prefect.identity import User, acting_as
 from pygeoapi_prefect.jobs import CallbackKind, JobStore, Outcome
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.results import outputs_manifest, store_value
+from pygeoapi_prefect.results.linked_files import FilesBeside, with_files
 from pygeoapi_prefect.results.signed_links import LinkSigner
 from pygeoapi_prefect.runner.callback_calls import content_of
 from pygeoapi_prefect.schemas import JobStatus
@@ -318,6 +321,82 @@ def test_a_link_expires(service: Service) -> None:
     assert service.request("GET", f"{path}?{urlencode({**query, **over})}").status == 401
     other_secret = LinkSigner(SECRET[::-1], 10).parameters(job, "a")
     assert service.request("GET", f"{path}?{urlencode({**query, **other_secret})}").status == 401
+
+
+def stac_of(service: Service, user: str) -> str:
+    """The id of a successful job with a document of three files, each with a link to the next, and another output."""
+    job_id = service.submitted(user)
+    [details] = claim_all(service.store)
+    hrefs = {"root.json": "item.json", "item.json": "a.tif"}
+    files = {
+        name: store_value(service.results, job_id, name, "application/json", {"links": [{"href": href}]})
+        for name, href in hrefs.items()
+    }
+    files["a.tif"] = store_value(service.results, job_id, "a.tif", "image/tiff", b"II")
+    outputs = {"a": files["root.json"], "b": store_value(service.results, job_id, "b", "text/plain", "bb")}
+    manifest = with_files(outputs_manifest(outputs), {"a": FilesBeside("root.json", files)})
+    assert service.store.finish(details.job.claim, Outcome(JobStatus.SUCCESSFUL, "Done", "application/json", manifest))
+    return job_id
+
+
+def test_a_signed_link_cannot_be_renewed(service: Service) -> None:
+    """What is answered to it links to the files beside its output, and none is good for longer than the link."""
+    job_id = stac_of(service, "ann")
+    signer = LinkSigner(SECRET, 0)
+    parameters = signer.parameters(service.store.job(job_id), "a", until=int(time.time()) + 99)
+    target = f"/jobs/{job_id}/results?{urlencode({'outputs': 'a', **parameters})}"
+    for file in ("a/item.json", "a/a.tif"):
+        # whoever follows it with a token gets the same
+        hrefs = [service.request("GET", target, user).json()["links"][0]["href"] for user in (None, "ann")]
+        for parts in map(urlsplit, hrefs):
+            query = dict(parse_qsl(parts.query))
+            assert (query["outputs"], query["expires"]) == (file, parameters["expires"])
+            target = f"/jobs/{job_id}/results?{parts.query}"
+    assert service.request("GET", target).text == "II"
+    # a link that is none shortens nothing
+    own = service.request("GET", f"/jobs/{job_id}/results?outputs=a&expires={parameters['expires']}&signature=0", "ann")
+    assert int(dict(parse_qsl(urlsplit(own.json()["links"][0]["href"]).query))["expires"]) > time.time() + 3500
+
+
+class SigningFileSystem(MemoryFileSystem):  # type: ignore[misc]
+    """A store that gives its files itself."""
+
+    protocol = "signing"
+
+    def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
+        return f"https://store.example.org/{path}?for={expiration}"
+
+
+def test_links_of_the_store_end_with_a_signed_link(tmp_path: Path, issuer: Issuer) -> None:
+    """The store signs for the rest of the time; for less than a second nothing, and the link is this server's."""
+    fsspec.register_implementation("signing", SigningFileSystem, clobber=True)
+    store = {"output_dir": f"signing://{tmp_path.name}", "output_links": "store", "link_lifetime": 900}
+    service = Service(tmp_path, issuer, auth={}, link_secret=SECRET, **store)
+    job_id = stac_of(service, "ann")
+    target = f"/jobs/{job_id}/results?outputs=a/item.json"
+
+    def href(lifetime: int) -> str:
+        until = int(time.time()) + lifetime
+        parameters = LinkSigner(SECRET, 0).parameters(service.store.job(job_id), "a/item.json", until=until)
+        return str(service.request("GET", f"{target}&{urlencode(parameters)}").json()["links"][0]["href"])
+
+    own = service.request("GET", target, "ann").json()["links"][0]["href"]
+    assert own.endswith("a.tif?for=900")
+    assert 40 <= int(href(60).rpartition("=")[2]) <= 60
+    assert href(5000).endswith("a.tif?for=900")
+    assert "/results?outputs=a%2Fa.tif&expires=" in href(1)
+    service.store.database.dispose()
+
+
+def test_no_cache_keeps_what_is_a_users(service: Service) -> None:
+    """Requests by signed links have no header Authorization, by which caches know what is not for everybody."""
+    path, query = link_of(service)
+    job_path = path.removesuffix("/results")
+    answers = [service.request("GET", target, "ann") for target in (job_path, f"{job_path}?f=html", path, "/jobs")]
+    answers += [service.request("GET", target) for target in (f"{path}?{urlencode(query)}", path)]
+    answers.append(service.execute("ann"))
+    assert [answer.status for answer in answers] == [200, 200, 200, 200, 200, 401, 201]
+    assert {answer.headers.get("Cache-Control") for answer in answers} == {"no-store"}
 
 
 def test_a_callback_has_signed_links(service: Service) -> None:

@@ -97,6 +97,7 @@ class TestLive:
         prefect.ended(later)
         assert prefect.flow_run(job_id) is None
 
+    @pytest.mark.soak
     def test_local_server_that_dies_is_started_again(self, embedded):
         """Jobs run while the local Prefect server is dead, and are recorded when the runner has started it again."""
         server, prefect = embedded

@@ -351,12 +351,29 @@ class TestHeaders:
     """What browsers may do with outputs."""
 
     @pytest.mark.parametrize(
-        "media_type", [HTML, "Image/SVG+XML", "text/xsl", "application/xml; x=y", "application/xhtml+xml"]
+        "media_type",
+        [
+            HTML,
+            "Image/SVG+XML",
+            "text/xsl",
+            "application/xml; x=y",
+            "application/xhtml+xml",
+            "multipart/x-mixed-replace; boundary=x",
+        ],
     )
     def test_active_content(self, store: ResultStore, media_type: str) -> None:
-        """An output that a browser would run is no part of this site."""
-        headers = answer(store, values(store, a=(media_type, "<svg/>")), {}).headers
-        assert headers["Content-Security-Policy"] == "sandbox"
+        """An output that a browser would run is no part of this site, nor is what is answered as it was returned."""
+        returned = store_return(store, "job-1/1", media_type, "<svg/>", ["a"])
+        for response in (
+            answer(store, values(store, a=(media_type, "<svg/>")), {}),
+            answer(store, returned, {}, as_returned=True),
+        ):
+            assert response.headers["Content-Security-Policy"] == "sandbox"
+
+    def test_no_header_within_a_media_type(self, store: ResultStore) -> None:
+        """What a process returned is octets where its media type is none."""
+        returned = store_return(store, "job-1/1", "text/plain\r\nX-Evil: 1", "x", ["a"])
+        assert answer(store, returned, {}, as_returned=True).media_type == "application/octet-stream"
 
     @pytest.mark.parametrize("output", [*SEVERAL.values(), (HTML, {"a": 1}), (JSON, {"a": 1})])
     @pytest.mark.parametrize("request_", [{}, {"response": "document"}])

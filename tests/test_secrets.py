@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
+from pygeoapi.process.base import ProcessorExecuteError
 from sqlalchemy import select
 
 from factories import MANY, SUCCESS, accepted, claim_all, new_job, running
@@ -16,14 +17,18 @@ from pygeoapi_prefect.exceptions import (
     ConfigurationError,
     InvalidInputsError,
     JobSecretsLostError,
+    MissingJobParameterError,
     QueueFullError,
+    ResultStoreError,
     SecretKeyError,
+    StageOutError,
 )
 from pygeoapi_prefect.jobs import JobSecrets
 from pygeoapi_prefect.jobs.queries import details_to_json
 from pygeoapi_prefect.jobs.sealing import KEY_VARIABLE, SecretKeys, new_key
 from pygeoapi_prefect.jobs.tables import job_secrets
 from pygeoapi_prefect.masking import SecretMask, texts_in
+from pygeoapi_prefect.process.execution import failed
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import load_processor, needs_access_token
@@ -291,6 +296,19 @@ class TestMasking:
         """What ends a job loses its secrets, too, when it is no plain error."""
         assert str(SecretMask(["hunter22"]).error(SystemExit("no hunter22"))) == "no ***"
 
+    def test_errors_keep_their_words_for_clients(self):
+        """What an error came of may have a secret that cannot be masked: it is left out, and the error stays itself."""
+
+        class StubbornError(Exception):
+            def __str__(self):
+                return "hunter22"
+
+        error = ResultStoreError("s3://bucket of hunter22")
+        error.__cause__ = StubbornError()
+        masked = SecretMask(["hunter22"]).error(error)
+        assert (type(masked), str(masked), masked.__cause__) == (ResultStoreError, "s3://bucket of ***", None)
+        assert masked.client_message == ResultStoreError.default_client_message
+
     def test_logs_after_the_end(self, caplog):
         """Once a job has ended, what other jobs log is left alone."""
         mask = SecretMask(["hunter22"])
@@ -300,6 +318,30 @@ class TestMasking:
         mask.end()
         logging.getLogger("job").warning("hunter22")
         assert [record.getMessage() for record in caplog.records] == ["***", "hunter22"]
+
+
+class TestWhatClientsRead:
+    """Of errors that fail a job where it runs."""
+
+    @pytest.mark.parametrize("kind", [ResultStoreError, StageOutError, ConfigurationError, InvalidInputsError])
+    def test_words_for_operators(self, kind, caplog):
+        """Files, hosts and remedies stand in the job's log; the client reads what the class says."""
+        outcome = failed(kind("cannot write to s3://user:password@bucket"))
+        assert outcome.message == outcome.problem.detail == kind.default_client_message
+        assert "s3://user:password@bucket" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            (ResultStoreError("s3://bucket", user_msg="Not now."), "Not now."),
+            (MissingJobParameterError("There is no name"), "There is no name"),
+            (ProcessorExecuteError("too wide"), "too wide"),
+            (ProcessorExecuteError("width is 0", user_msg="too wide"), "too wide"),
+        ],
+    )
+    def test_words_for_clients(self, error, reason):
+        """Those that an error has for them, and all that a process says when it refuses."""
+        assert failed(error).message == reason
 
 
 DESCRIPTION = {

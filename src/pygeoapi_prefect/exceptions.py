@@ -173,10 +173,19 @@ def _summary(violations: tuple[Violation, ...]) -> str | None:
 
 
 class MissingJobParameterError(InvalidInputsError):
-    """An input that the process needs was not given. Flows may raise it; the job fails with 400."""
+    """
+    An input that the process needs was not given. Flows may raise it; the job fails with 400.
+
+    They write their one text for the client, and did so before errors spoke twice: *msg* stands for *user_msg*, too.
+    """
 
     ogc_exception_code = "MissingParameterValue"
     default_client_message = "An input that the process needs is missing."
+
+    def __init__(
+        self, msg: str | None = None, *, user_msg: str | None = None, violations: Iterable[Violation] = ()
+    ) -> None:
+        super().__init__(msg, user_msg=user_msg or msg, violations=violations)
 
 
 class MalformedRequestError(ExecutionRefusedError):

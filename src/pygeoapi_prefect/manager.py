@@ -326,6 +326,7 @@ class PrefectManager(BaseManager):
         base_url: str | None = None,
         prefers_json: bool = False,
         outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Sequence[str]] | None = None,
     ) -> Response:
         """
         The whole response; raises as :meth:`get_job_result`.
@@ -335,6 +336,7 @@ class PrefectManager(BaseManager):
             base_url: Of the server, for links to outputs by reference; None: these are answered by value.
             prefers_json: Whether the client would rather have several raw outputs as a document than as a multipart.
             outputs: Ids of those that are wanted; None: all.
+            parameters: Of the request; see :meth:`~pygeoapi_prefect.web_process.WebProcess.respond`.
 
         Raises:
             UnknownOutputError: *outputs* names one that there is not.
@@ -342,7 +344,9 @@ class PrefectManager(BaseManager):
         self._require_user()
         self.start()
         details = self._web_process.store.details(job_id)
-        return self._web_process.respond(details, base_url=base_url, prefers_json=prefers_json, outputs=outputs)
+        return self._web_process.respond(
+            details, base_url=base_url, prefers_json=prefers_json, outputs=outputs, parameters=parameters
+        )
 
     def delete_job(self, job_id: str) -> bool:
         """

@@ -7,6 +7,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from pygeoapi_prefect.exceptions import PygeoapiPrefectError
+
 MASK = "***"
 
 MIN_CHARACTERS = 4
@@ -78,6 +80,10 @@ class SecretMask:
         return self.text(words) == words
 
     def _stand_in(self, error: BaseException) -> Exception:
+        if isinstance(error, PygeoapiPrefectError) and self._mask_words(error):
+            # with what it tells the client, and the status; only what it came of cannot be shown
+            error.__cause__ = error.__context__ = None
+            return error
         kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
         made: Exception = kind(self.text(str(error)))
         return made

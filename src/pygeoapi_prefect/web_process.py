@@ -131,7 +131,7 @@ class WebProcess:
             details = self._made()._store.details(job_id)
         except UnknownJobError:
             return None
-        return details.user if self._signer.admits(details.job, parameters) else None
+        return None if self._signer.good_until(details.job, parameters) is None else details.user
 
     def respond(
         self,
@@ -140,6 +140,7 @@ class WebProcess:
         base_url: str | None = None,
         prefers_json: bool = False,
         outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Sequence[str]] | None = None,
     ) -> Response:
         """
         The response with a job's result, in the form that its execute request asked for.
@@ -149,6 +150,8 @@ class WebProcess:
             base_url: Of the server, for links to outputs by reference; None: these are answered by value.
             prefers_json: Whether the client would rather have several raw outputs as a document than as a multipart.
             outputs: Ids of those that are wanted; None: all.
+            parameters: Of the request, as :meth:`owner_by_link` has them: links in the answer to one that was made by
+                a signed link are good no longer than that.
 
         Raises:
             ResultNotReadyError: The job has not ended.
@@ -159,9 +162,12 @@ class WebProcess:
         job = details.job
         if (error := job.why_no_result()) is not None:
             raise error
-        settings = self._settings
+        settings, signer = self._settings, self._signer
         lifetime = settings.link_lifetime if settings.output_links == "store" else None
-        sign = None if self._signer is None else partial(self._signer.parameters, job)
+        until = None if signer is None else signer.good_until(job, parameters or {})
+        if lifetime is not None and until is not None:
+            lifetime = min(lifetime, until - time.time())
+        sign = None if signer is None else partial(signer.parameters, job, until=until)
         return respond(
             self.results,
             details.result,

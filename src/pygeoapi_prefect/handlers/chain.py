@@ -33,7 +33,11 @@ class HandlerChain:
             self._additional_parameters.update(handler.get_additional_parameters())
 
     def set_output(self, name: str, values: dict[str, Any]) -> Mapping[str, Any]:
-        """Innermost first; what each leaves is what the next one gets, and at last what is stored."""
+        """
+        ``setOutput`` of all, and then ``place_output`` of all; innermost first.
+
+        What each leaves is what the next one gets, and at last what is stored.
+        """
         current: MutableMapping[str, Any] = values
         for handler in reversed(self._handlers):
             # CommonExecutionHandler notes what reached it: a class may have given it another mapping
@@ -41,7 +45,13 @@ class HandlerChain:
             reached.pop(name, None)
             handler.setOutput(name, current)
             current = reached.get(name, current)
-        return current
+        placed = dict(current)
+        for handler in reversed(self._handlers):
+            handler.place_output(name, placed)
+        for handler in self._handlers:
+            # what outer handlers have changed, too: post hooks look into what is stored
+            handler.__dict__[VALUES_SET][name] = placed
+        return placed
 
     def post(
         self,

@@ -7,7 +7,10 @@ from pygeoapi_prefect.handlers.contract import ExecutionHandler
 from pygeoapi_prefect.handlers.options import CommonOptions, HandlerOptions, declared_options
 
 VALUES_SET = "_values_set"
-"""In an instance's dictionary: what :meth:`CommonExecutionHandler.setOutput` was called with, by output id."""
+"""
+In an instance's dictionary, by output id: what :meth:`CommonExecutionHandler.setOutput` was called with, and once all
+handlers have had the output, what is stored of it.
+"""
 
 
 class CommonExecutionHandler(ExecutionHandler):

@@ -2,7 +2,7 @@
 What a handler's hooks are called with, when, and how often.
 
 Names and signatures are those of ZOO-Project's handlers (``zoo_template_common``), so that a class written for those
-runs here with its import changed. ``on_failure`` and ``options`` are ours.
+runs here with its import changed. ``on_failure``, ``place_output`` and ``options`` are ours.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping
@@ -137,6 +137,16 @@ class ExecutionHandler:
                 Beside ``stac``, ``folder`` is a folder above the document: all its files are stored with it, so that
                 relative links hold. ``public_url`` is then the URL at which clients find the files of the result
                 store, if they do.
+        """
+
+    def place_output(self, output_id: str, values: MutableMapping[str, Any]) -> None:
+        """
+        Called for each output when :meth:`setOutput` of every handler has run; innermost first.
+
+        Args:
+            output_id: Its id.
+            values: What is stored, whatever the order of the handlers. One that puts the output elsewhere leaves
+                ``href`` instead of what stands there.
         """
 
     def get_pod_env_vars(self) -> dict[str, Any]:

@@ -28,8 +28,7 @@ class MultiStorageHandler(CommonExecutionHandler):
     Copies each output to one or several stores when the process has succeeded.
 
     Options: those of :class:`~pygeoapi_prefect.handlers.storage_options.StageOutOptions`. What is staged out is what
-    :meth:`setOutput` was called with; as the first of several handlers this one gets what the others made of it. It
-    stays where it is when the job is deleted.
+    all handlers together have made of the outputs. It stays where it is when the job is deleted.
 
     A store that fails does not keep others from being filled. The job then fails where the store is required, with a
     reason that says which stores have the outputs; of an optional store its message tells.
@@ -48,13 +47,13 @@ class MultiStorageHandler(CommonExecutionHandler):
         for name in [store.name for store in self.stage_out_options.stores if store.required]:
             self._store(name)
 
-    def setOutput(self, outputName: str, values: MutableMapping[str, Any]) -> None:  # noqa: N802, N803 ZOO's names
+    def place_output(self, output_id: str, values: MutableMapping[str, Any]) -> None:
+        super().place_output(output_id, values)
         options = self.stage_out_options
-        if options.stages(outputName):
-            self._values[outputName] = dict(values)
+        if options.stages(output_id):
+            self._values[output_id] = dict(values)
             if options.link is not None and "href" not in values:
-                self._replace_by_link(outputName, values, self._store(options.link))
-        super().setOutput(outputName, values)
+                self._replace_by_link(output_id, values, self._store(options.link))
 
     def post_execution_hook(
         self,
@@ -140,7 +139,7 @@ class MultiStorageHandler(CommonExecutionHandler):
 
     @cached_property
     def _values(self) -> dict[str, dict[str, Any]]:
-        """What :meth:`setOutput` was called with, by output id."""
+        """What :meth:`place_output` was called with, by output id."""
         return {}
 
     @cached_property
@@ -173,7 +172,10 @@ class MultiStorageHandler(CommonExecutionHandler):
         is_one_file = "stac" not in values and not (isinstance(values["value"], Path) and values["value"].is_dir())
         lifetime = self.stage_out_options.link_lifetime if is_one_file else None
         values["href"] = store.link(place_of(name, values), lifetime, media_type)
-        for other in ("stac", "value"):
+        if "stac" in values:
+            # for the handlers that publish or register it: nothing of it is in the result store
+            self.conf["lenv"].setdefault("stac_hrefs", {})[name] = values["href"]
+        for other in ("stac", "value", "folder", "public_url"):
             values.pop(other, None)
 
     def _files_of(self, name: str, values: Mapping[str, Any], kept: Any) -> Iterator[FileToStage]:

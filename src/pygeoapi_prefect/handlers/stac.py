@@ -57,7 +57,8 @@ class StacHandler(CommonExecutionHandler):
 
     Attributes:
         stac_hrefs: By output id, where others find its document: below ``public_url`` if there is one, else in the
-            result store. Handlers beside this one find them in ``conf["lenv"]["stac_hrefs"]``.
+            result store, or where another handler has put it instead. Handlers beside this one find them in
+            ``conf["lenv"]["stac_hrefs"]``.
     """
 
     own_options: ClassVar[type[HandlerOptions]] = StacOptions
@@ -66,6 +67,7 @@ class StacHandler(CommonExecutionHandler):
         super().__init__(conf, outputs)
         self.stac_hrefs: dict[str, str] = conf["lenv"].setdefault("stac_hrefs", {})
         self._documents: dict[str, Path] = {}
+        self._paths: dict[str, str] = {}
 
     @cached_property
     def settings(self) -> StacSettings:
@@ -149,7 +151,8 @@ class StacHandler(CommonExecutionHandler):
         self._link_to_publication(name, folder)
         self._validate(name, str(made["stac"]))
         self._documents[name] = Path(made["stac"])
-        self.stac_hrefs[name] = self._stored_href(name, Path(made["stac"]).relative_to(folder).as_posix())
+        self._paths[name] = Path(made["stac"]).relative_to(folder).as_posix()
+        self.stac_hrefs[name] = self._stored_href(name, self._paths[name])
         return made
 
     def _written(self, name: str, values: Mapping[str, Any], tree: StacTree, *, is_named: bool) -> Path | None:
@@ -298,6 +301,10 @@ class StacHandler(CommonExecutionHandler):
 
     def _public_href(self, name: str, path: str) -> str:
         """Where everybody who reads the STAC API finds a file of the tree."""
+        document = self._paths[name]
+        if (href := self.stac_hrefs[name]) != self._stored_href(name, document):
+            # another handler has put the tree elsewhere
+            return f"{href.removesuffix(quote(document))}{quote(path)}"
         publication = self.settings.publish
         if self.settings.public_url is None and publication is not None and publication.server_url is not None:
             job_id = self.conf["lenv"]["job_id"]

@@ -48,7 +48,8 @@ def place_of(output_id: str, values: Values) -> str:
     """
     safe = safe_name(output_id)
     if "stac" in values:
-        return f"{safe}/{Path(values['stac']).name}"
+        document = Path(values["stac"])
+        return f"{safe}/{document.relative_to(values.get('folder') or document.parent).as_posix()}"
     value = values["value"]
     if isinstance(value, Path):
         return safe if value.is_dir() else f"{safe}/{value.name}"
@@ -57,7 +58,7 @@ def place_of(output_id: str, values: Values) -> str:
 
 def files_of(output_id: str, values: Values, scratch: Path) -> Iterator[FileToStage]:
     """
-    The files of an output: of a STAC document the whole folder that it stands in.
+    The files of an output: of a STAC document the whole folder that it stands in, or that a handler has made for it.
 
     Args:
         output_id: Its id.
@@ -68,6 +69,9 @@ def files_of(output_id: str, values: Values, scratch: Path) -> Iterator[FileToSt
         UnusableReturnError: There is no such file, or a STAC document has no folder of its own.
     """
     place = place_of(output_id, values)
+    if (made := values.get("folder")) is not None and "stac" in values:
+        yield from _folder(Path(made), safe_name(output_id), with_links=True)
+        return
     if "stac" in values:
         folder = Path(values["stac"]).absolute().parent
         if scratch.absolute().is_relative_to(folder):
@@ -112,10 +116,11 @@ def file_in_store(output_id: str, media_type: str, kept: Any, store: ResultStore
     return _in_memory(place_of(output_id, values), *_encoded(values))
 
 
-def _folder(folder: Path, place: str) -> Iterator[FileToStage]:
+def _folder(folder: Path, place: str, *, with_links: bool = False) -> Iterator[FileToStage]:
+    """The files of a folder; *with_links*: also those that symbolic links lead to."""
     for path in sorted(folder.rglob("*")):
-        # a link may lead to what is none of the output's
-        if path.is_file() and not path.is_symlink():
+        # a process's link may lead to what is none of the output's; a handler's is how it puts files into its folder
+        if path.is_file() and (with_links or not path.is_symlink()):
             media_type = mimetypes.guess_type(path.name)[0] or OCTETS
             yield _file(path, f"{place}/{path.relative_to(folder).as_posix()}", media_type)
 

@@ -82,6 +82,7 @@ class WrappedManager(Protocol):
         base_url: str | None = None,
         prefers_json: bool = False,
         outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Sequence[str]] | None = None,
     ) -> Response: ...
     def execute(
         self,
@@ -118,6 +119,7 @@ def within_boundary(
             # within a boundary already
             return function(original, api, request, *args)
         token = _under_way.set(request)
+        answer: Answer
         try:
             user = None if user_by_link is None else user_by_link(api, request, *args)
             user = user or user_of(api.manager, request_headers(request), describes=describes)
@@ -126,19 +128,21 @@ def within_boundary(
             # without authentication somebody unknown is not said to be so: then jobs are everybody's
             is_told = user is not None or api.manager.verifier is not None
             with acting_as(user) if is_told else nullcontext():
-                return function(original, api, request, *args)
+                answer = function(original, api, request, *args)
         except PygeoapiPrefectError as error:
             # get_exception reads the rest from the error under way
-            headers = headers_of(api, request)
-            answer: Answer = api.get_exception(error.http_status_code, headers, request.format, "", "")
-            return answer
+            answer = api.get_exception(error.http_status_code, headers_of(api, request), request.format, "", "")
         except Exception:
             LOGGER.exception("request failed", extra={"action": "answer", "path": request.path_info})
             headers = headers_of(api, request)
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            return problem_answer(headers, status, "NoApplicableCode", INTERNAL_ERROR)
+            answer = problem_answer(headers, status, "NoApplicableCode", INTERNAL_ERROR)
         finally:
             _under_way.reset(token)
+        if api.manager.verifier is not None and not describes:
+            # caches know by the header Authorization what is not for everybody: signed links need none
+            answer[0]["Cache-Control"] = "no-store"
+        return answer
 
     return guarded
 

@@ -48,13 +48,17 @@ def _completing(original: Callable[..., Any]) -> Callable[..., Any]:
             from pygeoapi.process.manager.base import get_manager
 
             from pygeoapi_prefect.ogcapi.openapi import complete, process_path
-            from pygeoapi_prefect.ogcapi.openapi_security import secure
+            from pygeoapi_prefect.ogcapi.openapi_security import secure, sign_links
 
             manager = get_manager(cfg)
-            complete(document, manager, l10n.get_locales(cfg)[0])
-            if manager.settings.auth is not None:
-                restricted = {process_path(one) for one, process in manager.settings.processes.items() if process.roles}
-                secure(document, manager.settings.auth, restricted)
+            settings = manager.settings
+            limits_users = settings.max_waiting_per_user is not None
+            complete(document, manager, l10n.get_locales(cfg)[0], limits_users=limits_users)
+            if settings.auth is not None:
+                restricted = {process_path(one) for one, process in settings.processes.items() if process.roles}
+                secure(document, settings.auth, restricted)
+            if settings.link_secret is not None:
+                sign_links(document)
         return document
 
     return get_oas_30

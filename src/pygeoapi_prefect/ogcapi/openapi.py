@@ -35,7 +35,7 @@ class DescribingManager(Protocol):
     def get_processor(self, process_id: str) -> BaseProcessor: ...
 
 
-def complete(document: dict[str, Any], manager: DescribingManager, locale: Any) -> None:
+def complete(document: dict[str, Any], manager: DescribingManager, locale: Any, *, limits_users: bool = False) -> None:
     """
     Put our paths in place of pygeoapi's.
 
@@ -46,6 +46,7 @@ def complete(document: dict[str, Any], manager: DescribingManager, locale: Any) 
         document: pygeoapi's document; changed.
         manager: Describes the processes. Neither Prefect nor a database is asked.
         locale: Of the texts.
+        limits_users: Whether the jobs of one user that wait are limited.
     """
     paths = document["paths"]
     for path in [one for one in paths if one.split("/")[1] in ("processes", "jobs")]:
@@ -65,7 +66,7 @@ def complete(document: dict[str, Any], manager: DescribingManager, locale: Any) 
             operations = _Process(process_id, metadata, components["schemas"], _operation_name(process_id, taken))
             path = process_path(process_id)
             paths[path] = {"get": operations.describe()}
-            paths[f"{path}/execution"] = {"post": operations.execute(manager.supports_subscribing)}
+            paths[f"{path}/execution"] = {"post": operations.execute(manager.supports_subscribing, limits_users)}
     paths |= _job_paths()
 
 
@@ -251,10 +252,11 @@ class _Process:
             },
         }
 
-    def execute(self, callbacks: bool) -> dict[str, Any]:
+    def execute(self, callbacks: bool, limits_users: bool) -> dict[str, Any]:
         """
         Args:
             callbacks: Whether clients may be called back.
+            limits_users: Whether one of them may have too many jobs that wait.
         """
         request: dict[str, Any] = {"schema": self._request(callbacks)}
         if "example" in self._metadata:
@@ -266,7 +268,7 @@ class _Process:
             "operationId": f"execute{self._name}Job",
             "parameters": [_parameter("Prefer"), _parameter("Idempotency-Key")],
             "requestBody": {"description": "Execute request", "required": True, "content": {JSON: request}},
-            "responses": self._responses(),
+            "responses": self._responses() | (_problems(429) if limits_users else {}),
         }
         if callbacks:
             operation["callbacks"] = {

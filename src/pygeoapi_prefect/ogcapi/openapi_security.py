@@ -1,8 +1,9 @@
-"""What the OpenAPI document says of tokens."""
+"""What the OpenAPI document says of tokens, and of links that are good without one."""
 
 from collections.abc import Collection
 from typing import Any
 
+from pygeoapi_prefect.results.signed_links import EXPIRES, SIGNATURE
 from pygeoapi_prefect.settings import AuthSettings
 
 SCHEME = "token"
@@ -46,5 +47,23 @@ def secure(document: dict[str, Any], auth: AuthSettings, restricted: Collection[
             needed: dict[str, list[str]] = {SCHEME: []}
             is_needed = is_restricted or (auth.required and not is_public)
             operation["security"] = [needed] if is_needed else [needed, {}]
-            for status in (401, 403) if is_restricted else (401,):
+            # several tokens, none that is good, and an issuer that does not tell whether it is
+            statuses = [400, 401, 503]
+            # somebody else's job that may be read
+            if is_restricted or method == "delete":
+                statuses.append(403)
+            for status in statuses:
                 operation["responses"][str(status)] = {"$ref": f"#/components/responses/problem{status}"}
+
+
+def sign_links(document: dict[str, Any]) -> None:
+    """
+    Say that outputs can be had by links that this server signs, without a token.
+
+    Args:
+        document: With our paths, and secured where there is authentication; changed.
+    """
+    operation = document["paths"]["/jobs/{jobId}/results"]["get"]
+    operation["parameters"] += [{"$ref": f"#/components/parameters/{name}"} for name in (EXPIRES, SIGNATURE)]
+    if {} not in operation.get("security", [{}]):
+        operation["security"].append({})

@@ -41,6 +41,7 @@ def get_job_result(original: Callable[..., Answer], api: API, request: APIReques
         base_url=None if is_page else api.base_url,
         prefers_json=is_page or prefers_json(request),
         outputs=outputs,
+        parameters=parameters_of(request),
     )
     if is_page and not outputs and response.media_type == JSON_MEDIA_TYPE:
         return original(api, request, job_id)

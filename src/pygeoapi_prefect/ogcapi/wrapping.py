@@ -10,11 +10,12 @@ from typing import Any
 from weakref import WeakSet
 
 import pygeoapi.api as core
-from pygeoapi.api import API, APIRequest, processes
+from pygeoapi.api import API, APIRequest, admin, processes
 from werkzeug.datastructures import Headers
 
 from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.ogcapi import fronts
+from pygeoapi_prefect.ogcapi.administration import for_administrators
 from pygeoapi_prefect.ogcapi.boundary import (
     WrappedManager,
     get_exception,
@@ -38,6 +39,14 @@ _WRAPPERS: tuple[tuple[Any, str, Callable[..., Any], str], ...] = (
     (processes, "get_job_result", get_job_result, "api, request, job_id"),
     (processes, "delete_job", delete_job, "api, request, job_id"),
     (core, "conformance", conformance, "api, request"),
+    *(
+        (admin, name, for_administrators, "admin, request")
+        for name in ("get_config_", "put_config", "patch_config", "get_resources", "post_resource")
+    ),
+    *(
+        (admin, name, for_administrators, "admin, request, resource_id")
+        for name in ("get_resource", "put_resource", "patch_resource", "delete_resource")
+    ),
     (API, "get_exception", get_exception, "self, status, headers, format_, code, description"),
     (API, "get_format_exception", get_format_exception, "self, request"),
 )

@@ -149,7 +149,8 @@ def failed(error: BaseException) -> Outcome:
 
 def _refused(error: GenericError | PygeoapiPrefectError) -> Outcome:
     """A process that raises pygeoapi's error refuses what it was given: 400, unless it names a status of its own."""
-    reason = error.user_msg or str(error)
+    # the text of our own is the operator's, who finds it in the job's log; that of pygeoapi's is for both
+    reason = error.client_message if isinstance(error, PygeoapiPrefectError) else error.user_msg or str(error)
     if not reason or reason == "None":
         reason = error.message
     status, type_ = int(error.http_status_code), str(error.ogc_exception_code)

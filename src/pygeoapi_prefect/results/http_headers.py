@@ -11,7 +11,7 @@ OCTETS = "application/octet-stream"
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 _MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}(?:[ \t]*;[ \t]*{_NAME}=(?:{_NAME}|{_QUOTED}))*")
-_ACTIVE = re.compile(r"text/(html|xsl)|.*/xml|.*\+xml")
+_ACTIVE = re.compile(r"text/(html|xsl)|.*/xml|.*\+xml|multipart/x-mixed-replace")
 _URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
 

@@ -52,7 +52,8 @@ class OutputLinks:
         return self._href(file_id, media_type, None if stored.form == "json" else StoredFile(store, stored))
 
     def _href(self, output_id: str, media_type: str, content: Any) -> str:
-        if self.lifetime is not None and isinstance(content, StoredFile):
+        # stores count in whole seconds
+        if self.lifetime is not None and self.lifetime >= 1 and isinstance(content, StoredFile):
             signed = content.sign(self.lifetime, media_type)
             if signed is not None:
                 return signed

@@ -79,7 +79,8 @@ def respond(
     files = LinkedFiles.of(manifest)
     if as_returned and "return" in manifest and not files.beside:
         stored = StoredValue.from_json(manifest["return"])
-        return Response(stored.media_type, store.read(stored))
+        media_type = safe_media_type(stored.media_type)
+        return Response(media_type, store.read(stored), headers=protection(media_type))
     chosen = stored_outputs(store, manifest)
     wants_document = request.get("response") == ResponseForm.DOCUMENT
     if is_whole(manifest) and not files.beside:

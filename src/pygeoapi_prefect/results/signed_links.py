@@ -24,7 +24,8 @@ class LinkSigner:
     Signs links, and knows those that it signed.
 
     A link is good for one output of one job, not of a later job of the same id. It cannot be taken back, but by
-    another secret or with the job.
+    another secret or with the job. What is answered to it may have links to files beside the output; none is good for
+    longer than the link itself, or whoever has one could renew it for ever.
 
     Attributes:
         secret: Of all web processes and runners. Whoever knows it can read every output.
@@ -40,13 +41,22 @@ class LinkSigner:
         secret = settings.link_secret
         return None if secret is None else cls(secret, settings.link_lifetime)
 
-    def parameters(self, job: Job, output_id: str) -> dict[str, str]:
-        """Parameters of the query of a link, beside ``outputs``."""
-        expires = str(int(time.time() + self.lifetime) + 1)
+    def parameters(self, job: Job, output_id: str, *, until: int | None = None) -> dict[str, str]:
+        """
+        Parameters of the query of a link, beside ``outputs``.
+
+        Args:
+            job: The job.
+            output_id: The output.
+            until: When the link that the request was made by ends, in seconds since 1970; None: it was made by none.
+        """
+        expires = str(int(time.time() + self.lifetime) + 1 if until is None else until)
         return {EXPIRES: expires, SIGNATURE: self._signature(job, output_id, expires)}
 
-    def admits(self, job: Job, parameters: Mapping[str, Sequence[str]]) -> bool:
+    def good_until(self, job: Job, parameters: Mapping[str, Sequence[str]]) -> int | None:
         """
+        When the link ends that a request was made by, in seconds since 1970; None: it is no good one.
+
         Args:
             job: Whose results are asked for.
             parameters: Of the request, by name, each with every value that was given.
@@ -54,11 +64,12 @@ class LinkSigner:
         try:
             (output_id,), (expires,), (signature,) = (parameters.get(n, ()) for n in ("outputs", EXPIRES, SIGNATURE))
         except ValueError:
-            return False
+            return None
         if not _SECONDS.fullmatch(expires) or int(expires) < time.time():
-            return False
+            return None
         # bytes: of texts only ASCII can be compared
-        return hmac.compare_digest(self._signature(job, output_id, expires).encode(), signature.encode())
+        is_ours = hmac.compare_digest(self._signature(job, output_id, expires).encode(), signature.encode())
+        return int(expires) if is_ours else None
 
     def _signature(self, job: Job, output_id: str, expires: str) -> str:
         signed = json.dumps([job.job_id, job.number, output_id, expires]).encode()
