@@ -11,14 +11,13 @@ from uuid import uuid4
 
 import pytest
 
-from factories import running
+from factories import SUCCESS, running
 from pygeoapi_prefect.exceptions import UnknownJobError
 from pygeoapi_prefect.jobs import Job, JobDetails, JobSecrets, JobStore, LogLine, NewJob, Outcome
 from pygeoapi_prefect.jobs.database import Database
 from pygeoapi_prefect.jobs.records import utc_now
 from pygeoapi_prefect.jobs.sealing import SecretKeys
-from pygeoapi_prefect.runner.deployments import DeployedJob
-from pygeoapi_prefect.runner.held_jobs import HeldJob
+from pygeoapi_prefect.runner.held_jobs import DeployedJob, HeldJob
 from pygeoapi_prefect.runner.observer import JobObserver
 from pygeoapi_prefect.runner.os_processes import is_alive
 from pygeoapi_prefect.runner.service import RunnerService
@@ -170,6 +169,18 @@ def test_only_dismissed_jobs_are_told_as_dismissed(service_of, ends_by):
     service._look()
     service._deployments.close()
     assert service.observer.seen == ([] if ends_by == "adoption" else [JobStatus.DISMISSED])
+
+
+def test_a_job_that_is_dismissed_while_its_outcome_is_on_the_way(service_of):
+    """It was dismissed, and is told so."""
+    service = service_of(JobStore)
+    service.observer = Watcher()
+    claim = running(service._store, process_id="known")
+    held = HeldJob(service._store.details(claim.job_id))
+    service._store.dismiss(claim.job_id)
+    service._write_outcome(held, SUCCESS)
+    service._chores.shutdown()
+    assert service.observer.seen == [JobStatus.DISMISSED]
 
 
 @contextmanager

@@ -6,13 +6,12 @@ import math
 import uuid
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from datetime import UTC, datetime
 from typing import Any
 
 from pygeoapi.process.base import BaseProcessor
 from pygeoapi.process.manager.base import BaseManager
-from pygeoapi.util import DATETIME_FORMAT, RequestedProcessExecutionMode, Subscriber
 from pygeoapi.util import JobStatus as HostJobStatus
+from pygeoapi.util import RequestedProcessExecutionMode, Subscriber
 
 from pygeoapi_prefect import ogcapi
 from pygeoapi_prefect.exceptions import (
@@ -23,8 +22,8 @@ from pygeoapi_prefect.exceptions import (
 )
 from pygeoapi_prefect.identity import User, current_user, verifier_of
 from pygeoapi_prefect.identity.roles import require_role
-from pygeoapi_prefect.jobs import IdempotencyKey, Job, JobFilter, JobSecrets, JobStore, NewJob
-from pygeoapi_prefect.jobs.queries import ELSEWHERE
+from pygeoapi_prefect.jobs import IdempotencyKey, JobFilter, JobSecrets, JobStore, NewJob
+from pygeoapi_prefect.jobs.host_jobs import columns_of, host_job
 from pygeoapi_prefect.jobs.sealing import SecretKeys
 from pygeoapi_prefect.ogcapi.execution import Execution
 from pygeoapi_prefect.ogcapi.preferences import Preferences
@@ -40,8 +39,6 @@ from pygeoapi_prefect.web_process import WebProcess
 LOGGER = logging.getLogger(__name__)
 
 RESPOND_ASYNC = {"Preference-Applied": RequestedProcessExecutionMode.respond_async.value}
-
-_JOB_COLUMNS = {"status", "message", "progress", "created", "started", "finished", "updated"}
 
 _serving: dict[str, "PrefectManager"] = {}
 """
@@ -301,13 +298,13 @@ class PrefectManager(BaseManager):
         self.start()
         statuses = frozenset() if status is None else frozenset({JobStatus(status.value)})
         found, number_matched = self.store.list_jobs(JobFilter(statuses=statuses), limit=limit, offset=offset or 0)
-        return {"jobs": [_to_host(job) for job in found], "numberMatched": number_matched}
+        return {"jobs": [host_job(job) for job in found], "numberMatched": number_matched}
 
     def get_job(self, job_id: str) -> dict[str, Any]:
         """The job. Raises UnknownJobError."""
         self._require_user()
         self.start()
-        return _to_host(self._web_process.store.job(job_id))
+        return host_job(self._web_process.store.job(job_id))
 
     def get_job_result(self, job_id: str) -> tuple[str, Any]:
         """
@@ -381,12 +378,12 @@ class PrefectManager(BaseManager):
         It is not executed, even when it is accepted: use :meth:`execute_process` for that.
         """
         job_id, process_id = str(job_metadata["identifier"]), str(job_metadata["process_id"])
-        self._web_process.store.add(job_id, process_id, _columns(job_metadata))
+        self._web_process.store.add(job_id, process_id, columns_of(job_metadata))
         return job_id
 
     def update_job(self, job_id: str, update_dict: dict[str, Any]) -> bool:
         """Change a job that has not ended, in pygeoapi's terms. Returns whether it was changed."""
-        return self._web_process.store.update(job_id, _columns(update_dict))
+        return self._web_process.store.update(job_id, columns_of(update_dict))
 
     def _require_user(self) -> None:
         """Also of callers that nobody has asked for a token: pygeoapi's functions, should they not be wrapped."""
@@ -401,47 +398,3 @@ class PrefectManager(BaseManager):
 
     def __repr__(self) -> str:
         return f"<PrefectManager> {self.name}"
-
-
-def _to_host(job: Job) -> dict[str, Any]:
-    return {
-        "type": "process",
-        "identifier": job.job_id,
-        "process_id": job.process_id,
-        "status": job.status.value,
-        "message": job.message,
-        "progress": job.progress,
-        "created": _text(job.created),
-        # pygeoapi sorts the list by it
-        "started": _text(job.started or job.created),
-        "finished": job.finished and _text(job.finished),
-        "updated": _text(job.updated),
-        "mimetype": job.media_type or JSON_MEDIA_TYPE,
-    }
-
-
-def _columns(host: Mapping[str, Any]) -> dict[str, Any]:
-    columns: dict[str, Any] = {name: host[name] for name in _JOB_COLUMNS if host.get(name) is not None}
-    columns |= {name: _time(columns[name]) for name in ("created", "started", "finished", "updated") if name in columns}
-    if "status" in columns:
-        status = JobStatus(getattr(columns["status"], "value", columns["status"]))
-        columns["status"] = status
-        if status.is_terminal:
-            columns.setdefault("finished", datetime.now(UTC))
-        else:
-            columns.pop("finished", None)
-        if status is JobStatus.RUNNING:
-            columns.setdefault("started", datetime.now(UTC))
-            columns.setdefault("runner_id", ELSEWHERE)
-    if host.get("mimetype"):
-        columns["media_type"] = host["mimetype"]
-    return columns
-
-
-def _time(value: Any) -> datetime:
-    time_ = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    return time_.replace(tzinfo=UTC) if time_.tzinfo is None else time_
-
-
-def _text(value: datetime) -> str:
-    return value.strftime(DATETIME_FORMAT)

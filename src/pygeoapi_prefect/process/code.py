@@ -224,7 +224,7 @@ def pull_from_block(block: str, sub_path: str) -> dict[str, str]:
         ResultStoreError: The block cannot be read.
     """
     # the engine imports Prefect, which ``deploy`` does without
-    from pygeoapi_prefect.process.engine import read_block
+    from pygeoapi_prefect.process.storage_blocks import read_block
 
     store = read_block(block, "processor.prefect.deployment.storage_block").store
     workspace = Path.cwd()

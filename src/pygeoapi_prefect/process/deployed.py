@@ -25,13 +25,14 @@ from prefect.runtime import flow_run as this_flow_run
 
 from pygeoapi_prefect.jobs.records import JobSecrets, Outcome
 from pygeoapi_prefect.masking import SecretMask
-from pygeoapi_prefect.process.engine import flow_of_job, read_block, read_document, with_parameters
+from pygeoapi_prefect.process.engine import flow_of_job, with_parameters
 from pygeoapi_prefect.process.execution import failed, successful
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
 from pygeoapi_prefect.process.handled import handled_job
 from pygeoapi_prefect.process.orders import JobOrder
 from pygeoapi_prefect.process.processor import load_processor
 from pygeoapi_prefect.process.progress import report_to
+from pygeoapi_prefect.process.storage_blocks import read_block, read_document
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.results.blocks import is_block
 from pygeoapi_prefect.telemetry import tracing

@@ -201,15 +201,8 @@ class ResultStore:
             ResultNotAvailableError: There is no such file, or *location* leads out of the store.
             ResultStoreError: The store cannot be read.
         """
-        try:
-            file_system, path = self._reading(location)
+        with self._reading(location) as (file_system, path):
             file: IO[bytes] = file_system.open(path, "rb")
-        except ResultNotAvailableError:
-            raise
-        except FileNotFoundError as error:
-            raise ResultNotAvailableError(f"The stored value {location} is gone from {self.url}") from error
-        except Exception as error:
-            raise ResultStoreError(f"The result store {self.url} cannot be read: {error}") from error
         return file
 
     def size(self, location: str) -> int:
@@ -236,15 +229,8 @@ class ResultStore:
         if value.location is None:
             text = json.dumps(value.inline) if value.form == "json" else value.inline
             return str(text).encode()
-        try:
-            file_system, path = self._reading(value.location)
+        with self._reading(value.location) as (file_system, path):
             data: bytes = file_system.cat_file(path)
-        except ResultNotAvailableError:
-            raise
-        except FileNotFoundError as error:
-            raise ResultNotAvailableError(f"The stored value {value.location} is gone from {self.url}") from error
-        except Exception as error:
-            raise ResultStoreError(f"The result store {self.url} cannot be read: {error}") from error
         return data
 
     def read(self, value: StoredValue) -> Any:
@@ -356,8 +342,19 @@ class ResultStore:
         self.read_bytes(value)
         self.delete(".check")
 
-    def _reading(self, location: str) -> tuple[Any, str]:
-        """The driver, and a location as it takes it. Raises ResultNotAvailableError: It leads out of the store."""
+    @contextmanager
+    def _reading(self, location: str) -> Iterator[tuple[Any, str]]:
+        """The driver, and a location as it takes it; what the driver raises leaves as :meth:`open` says."""
+        try:
+            yield self._inside(location)
+        except ResultNotAvailableError:
+            raise
+        except FileNotFoundError as error:
+            raise ResultNotAvailableError(f"The stored value {location} is gone from {self.url}") from error
+        except Exception as error:
+            raise ResultStoreError(f"The result store {self.url} cannot be read: {error}") from error
+
+    def _inside(self, location: str) -> tuple[Any, str]:
         file_system, root = self._open()
         path = f"{root}/{location}"
         is_local = "file" in _protocols(file_system)

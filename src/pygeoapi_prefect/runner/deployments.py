@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -20,7 +19,7 @@ from pygeoapi_prefect.jobs.queries import MESSAGE_RUNNING
 from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi, PrefectRefusedError
 from pygeoapi_prefect.results import ResultStore
 from pygeoapi_prefect.runner.flow_run_tasks import JOB_STATUSES, FlowRunTasks, log_lines
-from pygeoapi_prefect.runner.held_jobs import HeldJob
+from pygeoapi_prefect.runner.held_jobs import DeployedJob, HeldJob
 from pygeoapi_prefect.schemas import JobStatus
 from pygeoapi_prefect.settings import ManagerSettings
 
@@ -36,33 +35,6 @@ LAST_LINES_SECONDS = 5.0
 """After the end of a flow run, for what its process still sends: Prefect's client sends lines every 2 s."""
 
 _THREADS = 4
-
-
-@dataclass(eq=False)
-class DeployedJob(HeldJob):
-    """
-    A job that was handed over to Prefect.
-
-    Attributes:
-        has_begun: Whether its flow run has.
-        handed_over_at: Monotonic seconds.
-        look_at: When to look at its log next, in monotonic seconds.
-        look_for_worker_at: When to ask for the workers of its work pool next, likewise.
-        is_looked_at: Whether somebody does.
-        is_collected: Whether its end was seen, and its outcome is being fetched.
-        last_message: That its flow run gave.
-        job_variables: What its handlers want of the work pool.
-    """
-
-    has_begun: bool = False
-    handed_over_at: float = 0.0
-    look_at: float = 0.0
-    look_for_worker_at: float = 0.0
-    is_looked_at: bool = False
-    is_collected: bool = False
-    logs_read: int = 0
-    last_message: str | None = None
-    job_variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Deployments:
@@ -103,8 +75,8 @@ class Deployments:
         waits: Callable[[HeldJob, str], None],
         says: Callable[[HeldJob, str], None],
         dismissed: Callable[[HeldJob], None],
-        completed: Callable[["DeployedJob"], None],
-        asks_handlers: Callable[["DeployedJob"], None],
+        completed: Callable[[DeployedJob], None],
+        asks_handlers: Callable[[DeployedJob], None],
         adds_lines: Callable[[HeldJob], None],
     ) -> None:
         self._settings = settings

@@ -1,7 +1,9 @@
-"""A job that this runner holds, in memory."""
+"""The jobs that a runner holds, in memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from pygeoapi_prefect.jobs import Claim, JobDetails, JobSecrets, LogLine, Outcome
@@ -61,3 +63,30 @@ class HeldJob:
         """Note the progress; a message stays until the next one."""
         last_message = self.progress[1] if self.progress else None
         self.progress = percent, message or last_message
+
+
+@dataclass(eq=False)
+class DeployedJob(HeldJob):
+    """
+    A job that was handed over to Prefect.
+
+    Attributes:
+        has_begun: Whether its flow run has.
+        handed_over_at: Monotonic seconds.
+        look_at: When to look at its log next, in monotonic seconds.
+        look_for_worker_at: When to ask for the workers of its work pool next, likewise.
+        is_looked_at: Whether somebody does.
+        is_collected: Whether its end was seen, and its outcome is being fetched.
+        last_message: That its flow run gave.
+        job_variables: What its handlers want of the work pool.
+    """
+
+    has_begun: bool = False
+    handed_over_at: float = 0.0
+    look_at: float = 0.0
+    look_for_worker_at: float = 0.0
+    is_looked_at: bool = False
+    is_collected: bool = False
+    logs_read: int = 0
+    last_message: str | None = None
+    job_variables: Mapping[str, Any] = field(default_factory=dict)

@@ -27,9 +27,9 @@ from pygeoapi_prefect.jobs.sealing import SecretKeys
 from pygeoapi_prefect.prefect_api import FlowRunState, PrefectApi, Progress
 from pygeoapi_prefect.process.flow_runs import progress_description
 from pygeoapi_prefect.results import ResultStore
-from pygeoapi_prefect.runner.deployments import DeployedJob, Deployments
+from pygeoapi_prefect.runner.deployments import Deployments
 from pygeoapi_prefect.runner.forkserver import Forkserver
-from pygeoapi_prefect.runner.held_jobs import HeldJob
+from pygeoapi_prefect.runner.held_jobs import DeployedJob, HeldJob
 from pygeoapi_prefect.runner.observer import JobObserver, RunnerUse
 from pygeoapi_prefect.runner.os_processes import is_alive, start_time, this_host
 from pygeoapi_prefect.runner.pool import PoolWorker
@@ -618,6 +618,8 @@ class RunnerService:
         if not is_finished and not self._is_written(job.claim, outcome):
             LOGGER.info("late outcome refused", extra={"action": "finish", "job_id": job.job_id})
             self._delete_traces(job.claim)
+            if self._is_dismissed(job.claim):
+                self.observer.ended(job, JobStatus.DISMISSED)
         else:
             self.observer.ended(job, outcome.status, outcome)
         if isinstance(job, DeployedJob):
