@@ -287,6 +287,7 @@ def test_urls_are_shown_to_nobody(world: World) -> None:
 # ---------------------------------------------------------------- runners that end
 
 
+@pytest.mark.soak
 def test_a_call_is_made_again_after_the_runner_was_killed(world: World) -> None:
     """What was not delivered stands in the job store: the next runner goes on, under the same key."""
     success = world.path("503-then-200")

@@ -370,6 +370,7 @@ class TestTrouble:
         assert served.results(job_id).text == "slept"
         assert served.runner().pid != first.pid
 
+    @pytest.mark.soak
     def test_a_runner_that_drains(self, served, tmp_path):
         """The next runner adopts deployed jobs at once, while the old one still waits for a job of its pool."""
         deployed_id = served.submit("sleep", {"pid_file": str(tmp_path / "deployed"), "seconds": 12})

@@ -309,9 +309,9 @@ def test_a_changed_link_admits_nobody(changes):
     """Links are good as they were signed, for the job that they were signed for, and never fail."""
     signed = {"outputs": ["a"], **{name: [value] for name, value in SIGNER.parameters(JOB, "a").items()}}
     assume({**signed, **changes} != signed)
-    assert SIGNER.admits(JOB, signed)
-    assert not SIGNER.admits(JOB, {**signed, **changes})
-    assert not SIGNER.admits(replace(JOB, number=JOB.number + 1), signed)
+    assert SIGNER.good_until(JOB, signed) == int(signed[EXPIRES][0])
+    assert SIGNER.good_until(JOB, {**signed, **changes}) is None
+    assert SIGNER.good_until(replace(JOB, number=JOB.number + 1), signed) is None
 
 
 names = pieces(".", "..", "/", "\\", "~", "%2e", "\0", "a", "C:", "file://") | st.text(max_size=20)

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from prefect_seen import Prefect
+from pygeoapi_prefect.exceptions import ConfigurationError
 from pygeoapi_prefect.runner.presence import Presence
 from serving import TESTS, Server, assert_problem, eventually, pids_in, running
 
@@ -243,11 +244,12 @@ class TestFailures:
         assert f"no result '{jobs['forget']}.pickle' in Prefect's default result storage" in job["message"]
 
     def test_missing_block(self, served, jobs):
-        """A block that is gone fails the job, with its name for the operator."""
+        """A block that is gone fails the job, with its name for the operator only."""
         server, _ = served
         job = ended(server, jobs["no block"])
-        assert job["status"] == "failed"
-        assert "result_storage_block: Prefect has no block 'local-file-system/gone'" in job["message"]
+        assert (job["status"], job["message"]) == ("failed", ConfigurationError.default_client_message)
+        log = server.cli("plugins", "prefect", "jobs", "logs", jobs["no block"]).stdout
+        assert "result_storage_block: Prefect has no block 'local-file-system/gone'" in log
 
     def test_secret_inputs(self, served):
         """Prefect would show them, so they are refused, and nothing is written to it."""

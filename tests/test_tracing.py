@@ -9,6 +9,7 @@ from factories import accepted, claim_all
 from metrics_seen import scraped
 from otlp_receiver import OtlpReceiver
 from prefect_worker import PrefectWorker
+from pygeoapi_prefect.jobs import JobSecrets
 from pygeoapi_prefect.process.handed_over import HandedOver, read_order
 from pygeoapi_prefect.telemetry.tracing import is_configured, request_span
 from serving import Server, free_port, running
@@ -66,7 +67,7 @@ class TestWithoutExporter:
         assert [details.trace_parent for details in claim_all(job_store)] == [parent]
         created = job.created.isoformat()
         handed_over = HandedOver("j", "p", {}, {"inputs": {}}, "/", trace_parent=parent, created=created)
-        assert read_order(handed_over.order_json(), "j", {}).traced == ("j", "p", parent, job.created)
+        assert read_order(handed_over.order_json(), "j", JobSecrets()).traced == ("j", "p", parent, job.created)
 
 
 @pytest.fixture(scope="module")

@@ -171,10 +171,11 @@ class TestOutputs:
         named["rules"]["b"] = {"required": False}
         assert executed(tmp_path, returned, **named)[0] == "successful"
 
-    def test_rules_for_nothing(self, tmp_path):
+    def test_rules_for_nothing(self, tmp_path, caplog):
         """A rule for an output that the process does not declare fails the job: nobody would notice a misspelt one."""
         status, message = executed(tmp_path, (JSON, 1), rules={"resutl": {}})
-        assert (status, "resutl" in message) == ("failed", True)
+        assert (status, message) == ("failed", ConfigurationError.default_client_message)
+        assert "rules for outputs that the process does not have: resutl" in caplog.text
 
     def test_a_text_that_looks_like_a_path(self, tmp_path):
         """What a process returns as a text is one: no other job's file and none of the server is read for it."""

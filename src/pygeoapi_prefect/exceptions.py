@@ -124,6 +124,10 @@ class PygeoapiPrefectError(Exception):
 class ConfigurationError(PygeoapiPrefectError, ValueError):
     """The configuration is wrong; the message names the YAML key and what it takes."""
 
+    default_client_message = (
+        "This process is not configured correctly on the server. Its operator finds the reason in the log."
+    )
+
 
 class ExecutionRefusedError(PygeoapiPrefectError, host.ProcessorExecuteError):
     """An execute request that makes no job."""
