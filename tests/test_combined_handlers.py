@@ -1,6 +1,5 @@
 """Laws of the ready-made handlers around one job: each does its part, whatever their order."""
 
-import importlib
 import json
 import os
 from pathlib import Path
@@ -12,6 +11,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from handled_here import JOB_ID, Returns, execute_here
+from handler_examples import stac_api
 from prefect_worker import PrefectWorker
 from pygeoapi_prefect.handlers import (
     MonitoredHandler,
@@ -146,13 +146,12 @@ class TestStacInStores:
         assert [one["url"] for one in api.registered["ws-ada"].values()] == [link]
         assert followed(tmp_path / "disk" / JOB_ID / "result" / "item.json") == {"item.json", "result.tif"}
 
-    def test_published_links(self, tmp_path, monkeypatch):
+    def test_published_links(self, tmp_path):
         """With a link the STAC API is told where the store has the raster: the result store has nothing."""
-        monkeypatch.syspath_prepend(str(TERRAIN.parent / "handlers"))
         public = "https://files.example.org/archive"
         store = {"name": "disk", "url": str(tmp_path / "disk"), "public_url": public}
         returns = Returns(lambda _: ("image/tiff", write_raster(tmp_path / "scratch" / "slope.tif").read_bytes()))
-        with importlib.import_module("stac_api").serving_api() as (url, catalogue):
+        with stac_api() as (url, catalogue):
             publish = {"url": url, "server_url": "https://ogc.example.org"}
             stac = {"datetime": TIME, "collection": {"id": "slope"}, "publish": publish}
             handlers = [here("StacThenStores", stac=stac, stores=[store], link="disk")]

@@ -1,32 +1,19 @@
 """The example of all handlers together does what its page says."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples" / "handlers"
+from handler_examples import told_by
 
 
 @pytest.mark.soak
 def test_the_example(tmp_path):
     """It ends by itself, with the result of the good job in all places, and that of the bad one in none."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "PYGEOAPI"))}
-    ran = subprocess.run(
-        [sys.executable, str(EXAMPLES / "full_featured.py")],
-        env=environment | {"PREFECT_HOME": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=560,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = dict(re.findall(r"\n(.+):\n((?:.+\n)+)", ran.stdout))
+    printed = told_by("full_featured.py", tmp_path, timeout=560)
+    told = dict(re.findall(r"\n(.+):\n((?:.+\n)+)", printed))
     assert told["The job of Ada is successful"].strip() == "Job successful"
     archived, copied = json.loads(told["The archive has"]), json.loads(told["The folder has"])
     assert [Path(one).name for one in archived] == ["_replication.json", "item.json", "raster.tif", "statistics.json"]

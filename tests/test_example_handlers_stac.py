@@ -1,19 +1,15 @@
 """The example of results as STAC does what its page says."""
 
-import importlib
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 
+from handler_examples import EXAMPLES, stac_api, told_by
 from pygeoapi_prefect.handlers.stac_validation import validate_stac
 from serving import Server, running
 
-EXAMPLES = Path(__file__).parents[1] / "examples" / "handlers"
 TERRAIN = EXAMPLES.parent / "terrain"
 BBOX = [-84.30, 36.16, -84.16, 36.25]
 
@@ -21,12 +17,7 @@ BBOX = [-84.30, 36.16, -84.16, 36.25]
 @pytest.fixture(scope="module")
 def api():
     """The URL of the example's STAC API, and what it keeps."""
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        served = importlib.import_module("stac_api").serving_api()
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    with served as found:
+    with stac_api() as found:
         yield found
 
 
@@ -92,15 +83,5 @@ def test_dismissed(server):
 @pytest.mark.soak
 def test_the_example(tmp_path):
     """It ends by itself: the raster that the API's Item leads to is that of the job."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "PYGEOAPI"))}
-    ran = subprocess.run(
-        [sys.executable, str(EXAMPLES / "stac.py")],
-        env=environment | {"PREFECT_HOME": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.rstrip().endswith("There is the same raster:\nyes")
+    told = told_by("stac.py", tmp_path, timeout=240)
+    assert told.rstrip().endswith("There is the same raster:\nyes")

@@ -2,7 +2,6 @@
 
 import datetime
 import hashlib
-import importlib
 import json
 import logging
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from handler_examples import stac_api
 from pygeoapi_prefect.exceptions import ConfigurationError, InvalidOutputsError
 from pygeoapi_prefect.handlers import StacHandler, ValidatedHandler
 from pygeoapi_prefect.handlers.handled_job import HandledJob
@@ -32,7 +32,6 @@ from pygeoapi_prefect.settings import HandlerSettings
 from serving import eventually, free_port
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parent / "examples" / "handlers"
 STAC = "pygeoapi_prefect.handlers.StacHandler"
 FOLDER = "job-1/1"
 BASE_URL = "https://ogc.example.org/oapi"
@@ -611,12 +610,7 @@ class TestObjectStore:
 @pytest.fixture(scope="module")
 def api():
     """The URL of a stac-fastapi application, and what it keeps."""
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        served = importlib.import_module("stac_api").serving_api()
-    finally:
-        sys.path.remove(str(EXAMPLES))
-    with served as found:
+    with stac_api() as found:
         yield found
 
 

@@ -30,11 +30,11 @@ class HandedOver:
         request: The execute request without its secrets.
         storage: Where order and outcome are: a block ``<slug>/<name>``, a folder or an fsspec URL.
         reference_limits: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has them.
-        user: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
+        user: Likewise.
         secrets: Of the job.
-        trace_parent: Likewise.
+        trace_parent: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
         created: Likewise.
-        max_output_bytes: As :class:`~pygeoapi_prefect.process.orders.JobOrder` has it.
+        max_output_bytes: Likewise.
     """
 
     job_id: str
